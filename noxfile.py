@@ -1,0 +1,90 @@
+"""Every check of the project; ``nox`` runs what CI runs."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+import nox
+
+nox.needs_version = ">=2025.10"
+nox.options.default_venv_backend = "uv"
+nox.options.sessions = ["lint", "types", "tests", "docs", "minimums"]
+nox.options.reuse_venv = "yes"
+
+PYTHONS = ("3.11", "3.12", "3.13")
+
+
+def _found(version: str) -> bool:
+    """Tell whether ``pythonX.Y`` really starts: a version manager's shim may exist and refuse."""
+    path = shutil.which(f"python{version}")
+    if path is None:
+        return False
+    return subprocess.run([path, "-c", ""], capture_output=True, check=False).returncode == 0
+
+
+FOUND = [version for version in PYTHONS if _found(version)]
+
+
+def _install(session: nox.Session, group: str, *options: str) -> None:
+    session.install(".[uvloop,otel]", "--group", group, *options)
+
+
+@nox.session(python=FOUND)
+def tests(session: nox.Session) -> None:
+    """The whole test suite against the built wheel; coverage is measured on the first interpreter."""
+    _install(session, "test")
+    if session.python != FOUND[0]:
+        session.run("pytest", "-n", "2", *session.posargs)
+        return
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", "-n", "2", *session.posargs)
+    session.run("coverage", "combine", "--quiet")
+    session.run("coverage", "report")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style, banned imports, and the floors of the house."""
+    _install(session, "lint")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("lint-imports")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Mypy, strict, on the package, its tests and its benchmarks."""
+    _install(session, "types")
+    session.run("mypy")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation with warnings as errors and execute every snippet."""
+    _install(session, "docs")
+    session.run("sphinx-build", "-n", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html")
+    session.run("pytest", "tests/docs", *session.posargs)
+
+
+@nox.session
+def minimums(session: nox.Session) -> None:
+    """Test against the oldest releases that pyproject.toml admits."""
+    _install(session, "test", "--resolution=lowest-direct")
+    session.run("pytest", "-n", "2", *session.posargs)
+
+
+@nox.session(default=False)
+def benchmarks(session: nox.Session) -> None:
+    """Print the tables behind every timing claim; ``nox -s benchmarks -- NAME`` runs one."""
+    _install(session, "test")
+    names = session.posargs or sorted(path.stem for path in Path("benchmarks").glob("[!_]*.py"))
+    for name in names:
+        session.run("python", f"benchmarks/{name}.py")
+
+
+@nox.session(default=False)
+def chaos(session: nox.Session) -> None:
+    """The large counts: hundreds of kills, all cancellation points, many seeds (printed)."""
+    _install(session, "test")
+    session.run("pytest", "-m", "chaos", "--timeout=3600", *session.posargs, env={"SENTRIO_TEST_CHAOS": "1"})

@@ -1,0 +1,1 @@
+"""Data-quality checkpoints with structured concurrency."""

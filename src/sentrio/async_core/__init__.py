@@ -1,0 +1,1 @@
+"""A general async toolkit for trio, asyncio and uvloop. It knows nothing of data."""

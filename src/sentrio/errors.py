@@ -1,0 +1,187 @@
+"""Every error that sentrio raises on purpose.
+
+::
+
+    SentrioError
+    ├── UnknownOptionError (TypeError)       an option that nobody knows
+    ├── OptionValueError (ValueError)        an option whose value is out of range or of the wrong type
+    ├── UnknownNameError (LookupError)       a validator, action, trigger, ... that nobody registered
+    │   └── UnknownCheckpointError           a checkpoint that nobody registered
+    ├── ConfigurationError (ValueError)      what is wrong with a configuration file, with positions
+    ├── SourceError                          a source that can not be read, or changed while it was read
+    ├── RunningLoopError (RuntimeError)      a blocking call inside a running event loop
+    └── RunError                             a result that is not the one that was asked for
+        ├── CheckpointFailed                 the data are bad
+        └── CheckpointUndecided              it could not be told whether the data are good
+
+Each class passes its constructor's arguments on to :class:`Exception`, so that errors survive pickling, and
+builds its text in ``__str__``.
+"""
+
+from __future__ import annotations
+
+__all__ = (
+    "CheckpointFailed",
+    "CheckpointUndecided",
+    "ConfigurationError",
+    "OptionValueError",
+    "Problem",
+    "RunError",
+    "RunningLoopError",
+    "SentrioError",
+    "SourceError",
+    "UnknownCheckpointError",
+    "UnknownNameError",
+    "UnknownOptionError",
+    "suggestion",
+)
+
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import attrs
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the nearest known name, else what is known.
+
+    The nearest name is found by :func:`difflib.get_close_matches`.
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(name.lower(), [other.lower() for other in names], n=1, cutoff=0.6)
+    if near:
+        match = next(other for other in names if other.lower() == near[0])
+        return f"; did you mean {match!r}?"
+    return f"; known are: {', '.join(names)}" if names else ""
+
+
+class SentrioError(Exception):
+    """The base of all errors that sentrio raises on purpose."""
+
+
+class UnknownOptionError(SentrioError, TypeError):
+    """An option that its owner does not know, with the nearest one that it does."""
+
+    def __init__(self, owner: str, option: str, known: Sequence[str]) -> None:
+        super().__init__(owner, option, tuple(known))
+        self.owner = owner
+        self.option = option
+        self.known = tuple(known)
+
+    @property
+    def problem(self) -> str:
+        """The text without the owner, for messages that name the place themselves."""
+        return f"unknown option {self.option!r}{suggestion(self.option, self.known)}"
+
+    def __str__(self) -> str:
+        return f"{self.owner}: {self.problem}"
+
+
+class OptionValueError(SentrioError, ValueError):
+    """An option whose value is out of range or of the wrong type."""
+
+    def __init__(self, owner: str, option: str, problem: str) -> None:
+        super().__init__(owner, option, problem)
+        self.owner = owner
+        self.option = option
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.owner}: {self.problem}"
+
+
+class UnknownNameError(SentrioError, LookupError):
+    """A name that nobody registered, with the nearest one that somebody did."""
+
+    def __init__(self, kind: str, name: str, known: Sequence[str]) -> None:
+        super().__init__(kind, name, tuple(known))
+        self.kind = kind
+        self.name = name
+        self.known = tuple(known)
+
+    def __str__(self) -> str:
+        return f"unknown {self.kind} {self.name!r}{suggestion(self.name, self.known)}"
+
+
+class UnknownCheckpointError(UnknownNameError):
+    """A checkpoint that is not known here."""
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        super().__init__("checkpoint", name, known)
+        self.args = (name, tuple(known))
+
+
+@attrs.frozen
+class Problem:
+    """One thing that is wrong with a configuration."""
+
+    path: str  #: where in the configuration, like ``checkpoints.orders.validators[3].range``
+    message: str  #: what is wrong, and what to do
+    file: str = ""  #: the file's name, empty if there is no file
+    line: int | None = None  #: counted from 1
+    column: int | None = None  #: counted from 1
+
+    def __str__(self) -> str:
+        place = self.file
+        if self.line is not None:
+            place += f":{self.line}:{self.column}"
+        where = f"{place}  " if place else ""
+        return f"{where}{self.path}: {self.message}" if self.path else f"{where}{self.message}"
+
+
+class ConfigurationError(SentrioError, ValueError):
+    """A configuration that can not be used; ``problems`` lists everything that is wrong with it."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__(tuple(problems))
+        self.problems = tuple(problems)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.problems))
+
+
+class SourceError(SentrioError):
+    """A source that can not be read, or that changed while it was read."""
+
+    def __init__(self, source: str, problem: str) -> None:
+        super().__init__(source, problem)
+        self.source = source
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.source}: {self.problem}"
+
+
+class RunningLoopError(SentrioError, RuntimeError):
+    """A blocking call was made where an event loop runs; it would stop the loop."""
+
+    def __init__(self, called: str, instead: str) -> None:
+        super().__init__(called, instead)
+        self.called = called
+        self.instead = instead
+
+    def __str__(self) -> str:
+        return (
+            f"{self.called} blocks, and an event loop is running in this thread; "
+            f"use `await {self.instead}` instead"
+        )
+
+
+class RunError(SentrioError):
+    """A result that is not the one that was asked for; it is kept in ``result``."""
+
+    def __init__(self, result: Any) -> None:
+        super().__init__(result)
+        self.result = result
+
+    def __str__(self) -> str:
+        return str(self.result.explain())
+
+
+class CheckpointFailed(RunError):
+    """The data are bad: at least one check of severity ``fail_on`` or above failed."""
+
+
+class CheckpointUndecided(RunError):
+    """It could not be told whether the data are good: status ``error`` or ``cancelled``."""

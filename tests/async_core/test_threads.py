@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import contextvars
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
+
+import anyio
+import pytest
+
+from sentrio.async_core.threads import call_sync, thread_statistics
+from sentrio.testing import Backend, cancel_everywhere
+
+variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
+
+
+async def test_returns_and_raises_what_the_function_does() -> None:
+    def divide(a: int, b: int) -> float:
+        return a / b
+
+    assert await call_sync(divide, 6, 3) == 2
+    with pytest.raises(ZeroDivisionError):
+        await call_sync(divide, 1, 0)
+
+
+async def test_sees_context_variables_of_its_caller() -> None:
+    variable.set("here")
+    assert await call_sync(variable.get) == "here"
+    with ThreadPoolExecutor(1) as executor:
+        assert await call_sync(variable.get, executor=executor) == "here"
+
+
+async def test_runs_in_a_process_pool() -> None:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
+        assert await call_sync(os.getpid, executor=executor) != os.getpid()
+
+
+async def test_an_executor_that_is_shut_down_gives_the_slot_back() -> None:
+    executor = ThreadPoolExecutor(1)
+    executor.shutdown()
+    limiter = anyio.CapacityLimiter(1)
+    with pytest.raises(RuntimeError, match="shutdown"):
+        await call_sync(int, limiter=limiter, executor=executor)
+    assert limiter.borrowed_tokens == 0
+
+
+async def test_a_call_that_its_executor_drops_is_an_error() -> None:
+    executor = ThreadPoolExecutor(1)
+    gate = threading.Event()
+    first = executor.submit(gate.wait)
+    async with anyio.create_task_group() as tg:
+        tg.start_soon(drop_waiting_calls, executor, gate)
+        with pytest.raises(anyio.BrokenResourceError):
+            await call_sync(int, executor=executor)
+    assert first.result(5)
+
+
+async def drop_waiting_calls(executor: ThreadPoolExecutor, gate: threading.Event) -> None:
+    await anyio.wait_all_tasks_blocked()
+    executor.shutdown(wait=False, cancel_futures=True)
+    gate.set()
+
+
+async def test_abandoned_call_keeps_its_slot_until_its_thread_ends(caplog: pytest.LogCaptureFixture) -> None:
+    limiter = anyio.CapacityLimiter(1)
+    gate = threading.Event()
+    with anyio.move_on_after(0.02) as scope:
+        await call_sync(gate.wait, limiter=limiter)
+    assert scope.cancelled_caught
+    assert limiter.borrowed_tokens == 1
+    assert thread_statistics().abandoned == 1
+    assert "Event.wait was abandoned" in caplog.text
+    gate.set()
+    with anyio.fail_after(5):
+        async with limiter:  # free as soon as the thread has ended
+            pass
+    assert thread_statistics().abandoned == 0
+
+
+async def test_waits_for_a_short_call_before_it_abandons_it(caplog: pytest.LogCaptureFixture) -> None:
+    limiter = anyio.CapacityLimiter(1)
+    with anyio.move_on_after(0.01):
+        await call_sync(time.sleep, 0.05, limiter=limiter, abandon_after=5)
+    assert limiter.borrowed_tokens == 0
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+async def test_never_abandons_when_told_so() -> None:
+    ended = threading.Event()
+
+    def work() -> None:
+        time.sleep(0.05)
+        ended.set()
+
+    with anyio.move_on_after(0.01):
+        await call_sync(work, abandon_after=None)
+    assert ended.is_set()
+
+
+async def test_a_call_that_waits_for_its_slot_never_starts_once_cancelled() -> None:
+    limiter = anyio.CapacityLimiter(1)
+    started = threading.Event()
+    async with limiter:
+        with anyio.move_on_after(0.01):
+            await call_sync(started.set, limiter=limiter)
+    assert not started.is_set()
+
+
+@pytest.mark.parametrize("bad", [-1.0, float("nan")])
+async def test_refuses_a_bad_deadline(bad: float) -> None:
+    with pytest.raises(ValueError, match="abandon_after"):
+        await call_sync(int, abandon_after=bad)
+
+
+async def test_threads_are_used_again() -> None:
+    await call_sync(int)
+    before = threading.active_count()
+    for _ in range(50):
+        await call_sync(int)
+    assert threading.active_count() <= before + 1
+
+
+def test_cancelled_anywhere_it_leaves_nothing(backend: Backend) -> None:
+    limiters: list[anyio.CapacityLimiter] = []
+
+    async def operation() -> None:
+        limiters[:] = [anyio.CapacityLimiter(1)]
+        async with anyio.create_task_group() as tg:
+            for _ in range(3):
+                tg.start_soon(_short, limiters[0])
+
+    report = cancel_everywhere(operation, backend=backend, limiters=lambda: limiters)
+    assert report.tries >= 3
+
+
+async def _short(limiter: anyio.CapacityLimiter) -> None:
+    await call_sync(time.sleep, 0.001, limiter=limiter, abandon_after=None)
+
+
+@pytest.mark.parametrize("name", ["asyncio", "trio"])
+def test_exit_neither_waits_for_an_abandoned_call_nor_hides_it(name: str) -> None:
+    program = f"""
+import logging, time, anyio
+from sentrio.async_core.threads import call_sync
+logging.basicConfig()
+def stuck(): time.sleep(60)
+async def main():
+    with anyio.move_on_after(0.05):
+        await call_sync(stuck)
+anyio.run(main, backend={name!r})
+"""
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert time.monotonic() - started < 20
+    assert "the process exits while these calls still run in worker threads: stuck" in done.stderr
+
+
+def test_works_in_a_forked_child() -> None:
+    program = """
+import os, anyio, sys, warnings
+warnings.simplefilter("ignore")
+from sentrio.async_core.threads import call_sync
+async def main(): return await call_sync(int, "7")
+assert anyio.run(main) == 7
+pid = os.fork()
+if pid == 0:
+    os._exit(anyio.run(main))
+assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+"""
+    subprocess.run([sys.executable, "-c", program], timeout=30, check=True)

@@ -1,0 +1,42 @@
+"""Every async test runs on asyncio, asyncio with uvloop, and trio."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+import sentrio.testing
+from sentrio.testing import Backend
+
+BACKENDS = [
+    pytest.param(("asyncio", {"debug": True}), id="asyncio"),
+    pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"),
+    pytest.param(("trio", {}), id="trio"),
+]
+
+CHAOS = bool(os.environ.get("SENTRIO_TEST_CHAOS"))
+
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("chaos", parent=settings.get_profile("suite"), max_examples=2000, print_blob=True)
+settings.load_profile("chaos" if CHAOS else "suite")
+
+
+@pytest.fixture(params=BACKENDS)
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, object]]:
+    backend: tuple[str, dict[str, object]] = request.param
+    return backend
+
+
+@pytest.fixture(params=sentrio.testing.BACKENDS)
+def backend(request: pytest.FixtureRequest) -> Backend:
+    """A backend by its name, for tests that start event loops of their own."""
+    name: Backend = request.param
+    return name
+
+
+@pytest.fixture(scope="session")
+def large_counts() -> int:
+    """Multiplier for counts: 1 in the test suite, 20 in ``nox -s chaos``."""
+    return 20 if CHAOS else 1
