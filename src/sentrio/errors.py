@@ -163,8 +163,7 @@ class RunningLoopError(SentrioError, RuntimeError):
 
     def __str__(self) -> str:
         return (
-            f"{self.called} blocks, and an event loop is running in this thread; "
-            f"use `await {self.instead}` instead"
+            f"{self.called} blocks, and an event loop is running in this thread; use `await {self.instead}` instead"
         )
 
 

@@ -246,9 +246,7 @@ async def _driven(coro: Coroutine[Any, Any, Any], counter: _Counter) -> Any:
 def _counting_tasks(counter: _Counter) -> Iterator[None]:
     loop = asyncio.get_running_loop()
 
-    def factory(
-        loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], **options: Any
-    ) -> asyncio.Task[Any]:
+    def factory(loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], **options: Any) -> asyncio.Task[Any]:
         return asyncio.Task(_driven(coro, counter), loop=loop, **options)
 
     loop.set_task_factory(factory)  # type: ignore[arg-type]  # typeshed wants a generic protocol
