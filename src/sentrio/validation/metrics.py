@@ -9,6 +9,7 @@ from __future__ import annotations
 
 __all__ = ("Count", "Matching", "Max", "Mean", "Metric", "Min", "NullCount", "Present", "ScanMetric")
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -168,7 +169,9 @@ class Mean(Metric):
         (m, a), (n, b) = earlier, later
         if not m or not n:
             return later if not m else earlier
-        if a - b in (float("inf"), float("-inf")) or a != a or b != b:
+        if not math.isfinite(a) or not math.isfinite(b):
+            return m + n, a + b  # infinities and NaN add up as values do
+        if not math.isfinite(b - a):
             return m + n, a * (m / (m + n)) + b * (n / (m + n))
         return m + n, a + (b - a) * (n / (m + n))
 

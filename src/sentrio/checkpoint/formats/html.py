@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ("fragment",)
+__all__ = ("fragment", "render")
 
+from collections.abc import Sequence
 from html import escape
 
 from sentrio.checkpoint.formats import table
@@ -44,3 +45,26 @@ def fragment(result: CheckpointResult) -> str:
     verdict = f'<b style="{style}">{result.status.upper()}</b>'
     body = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>" if rows else ""
     return f"<div><p>{verdict} {escape(table.title(result))}<br>{escape(table.verdict(result))}</p>{body}</div>"
+
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>sentrio: {title}</title>
+<style>
+body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem }}
+div {{ overflow-x: auto }}
+table {{ border-collapse: collapse }}
+th, td {{ border-bottom: 1px solid #8884; padding: .3rem .8rem .3rem 0; vertical-align: top }}
+</style>
+{body}
+</html>
+"""
+
+
+def render(results: Sequence[CheckpointResult], *, exit_code: int) -> str:
+    """Return one self-contained page for all results; it loads nothing."""
+    names = ", ".join(result.checkpoint_name for result in results)
+    return _PAGE.format(title=escape(names), body="\n".join(map(fragment, results)))

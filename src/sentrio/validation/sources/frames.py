@@ -98,8 +98,11 @@ class LazyReader(Reader):
                 break
             parts.append(batch)
             height += batch.height
-        if not parts or (not height and self.index):
+        if not height and self.index:
             return None
+        if not parts:
+            # No batch at all: rules that hold on an empty frame need one.
+            parts = [pl.DataFrame(schema=self._frame.collect_schema())]
         whole = parts[0] if len(parts) == 1 else pl.concat(parts)
         if height > rows:
             whole, self._rest = whole.slice(0, rows), whole.slice(rows)

@@ -56,7 +56,7 @@ class InRange(RowRule):
                 _whole(high, self.inclusive in {"both", "right"}, math.floor, math.ceil),
             )
         if low is not None and high is not None:
-            return value.is_between(low, high, closed=self.inclusive)
+            return value.is_between(low, high, closed="none" if self.inclusive == "neither" else self.inclusive)
         if low is not None:
             above = value >= low if self.inclusive in {"both", "left"} else value > low
             # NaN sorts above every number, so an open upper end must refuse it by name.

@@ -1,0 +1,35 @@
+"""The ``sentrio`` command."""
+
+from __future__ import annotations
+
+__all__ = ("main",)
+
+import contextlib
+import os
+import sys
+
+from sentrio.cli.exits import INTERRUPTED, USAGE
+
+
+def main() -> None:
+    """Run the command and exit with its code; no error of use or data ends in a traceback."""
+    try:
+        from sentrio.cli.app import app
+        from sentrio.errors import SentrioError
+
+        try:
+            app(prog_name="sentrio")
+        except (SentrioError, TypeError) as exc:
+            # A TypeError that is none of ours is a fault of sentrio, and its traceback belongs in a report.
+            if not isinstance(exc, SentrioError):
+                raise
+            print(exc, file=sys.stderr)
+            sys.exit(USAGE)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of our output has gone, as `| head` does; Python would complain once more at exit.
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + 13)
