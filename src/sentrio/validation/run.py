@@ -13,9 +13,8 @@ import anyio.lowlevel
 import attrs
 import polars as pl
 
-from sentrio.async_core.threads import call_sync
 from sentrio.errors import SourceError, suggestion
-from sentrio.validation.engines.threads import MorselSize, run_morsels
+from sentrio.validation.engines.threads import MorselSize, in_thread, run_morsels
 from sentrio.validation.plan import Broken, MorselResult, Phase, Plan, SampleOptions, measure
 from sentrio.validation.report import CheckOutcome, CheckResult, SampleRow, Severity, ValidationReport
 from sentrio.validation.sources.base import Description, Morsel, ReadAsText, Source
@@ -99,7 +98,7 @@ class Validation:
         if self.source.instant:
             description = self.source.describe()
         else:
-            description = await call_sync(_guarded, self.source.label, self.source.describe)
+            description = await in_thread(_guarded, self.source.label, self.source.describe)
         self._description = description
         self._plan = self._make_plan(description)
         self._check_columns(self._plan)
@@ -141,7 +140,7 @@ class Validation:
             for _ in steps:
                 await anyio.lowlevel.checkpoint()
             return
-        while await call_sync(_guarded, self.source.label, partial(next, steps, done)) is not done:
+        while await in_thread(_guarded, self.source.label, partial(next, steps, done)) is not done:
             pass
 
     async def _pass(self, phase: Phase) -> None:
@@ -246,7 +245,7 @@ class Validation:
         while True:
             step = partial(next, steps, done)
             # Most metrics have nothing left to do, and say so at once.
-            if (await call_sync(step) if hasattr(steps, "gi_frame") else step()) is done:
+            if (await in_thread(step) if hasattr(steps, "gi_frame") else step()) is done:
                 return
 
     def _follow_up(self, phase: Phase) -> Phase:

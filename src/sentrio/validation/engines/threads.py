@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ("MorselSize", "run_morsels")
+__all__ = ("MorselSize", "in_thread", "run_morsels")
 
 from collections.abc import Callable
+from typing import TypeVar, TypeVarTuple
 
 import anyio
 import anyio.lowlevel
@@ -17,8 +18,11 @@ from sentrio.async_core.threads import call_sync
 from sentrio.validation.plan import MorselResult
 from sentrio.validation.sources.base import Morsel, Reader
 
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
 # A cancelled run waits this long for the morsels in flight, which are shorter; then it leaves them behind.
-_GRACE_SECONDS = 0.1
+GRACE_SECONDS = 0.1
 
 # What one morsel should take: long enough that starting a query does not count, short enough to be the
 # longest wait after a cancellation.
@@ -40,6 +44,11 @@ def _morsel_limiter() -> CapacityLimiter:
         limiter = CapacityLimiter(max(4, _QUERIES_PER_THREAD * pl.thread_pool_size()))
         _limiter.set(limiter)
         return limiter
+
+
+async def in_thread(function: Callable[[*Ts], T], *args: *Ts, limiter: CapacityLimiter | None = None) -> T:
+    """Run one short step of a validation in a worker thread."""
+    return await call_sync(function, *args, limiter=limiter, abandon_after=GRACE_SECONDS)
 
 
 @attrs.define(eq=False)
@@ -113,9 +122,7 @@ class _Run:
         try:
             while (morsel := await self._next()) is not None:
                 started = anyio.current_time()
-                result = await call_sync(
-                    self.measure, morsel, limiter=_morsel_limiter(), abandon_after=_GRACE_SECONDS
-                )
+                result = await in_thread(self.measure, morsel, limiter=_morsel_limiter())
                 self.size.learn(morsel.rows, anyio.current_time() - started)
                 self._take(morsel, result)
         except Exception as exc:  # noqa: BLE001  # raised by run_morsels, without a group of one around it
@@ -132,7 +139,7 @@ class _Run:
             if self.done:
                 return None
             if self.reader.blocking:
-                morsel = await call_sync(self.reader.read, self.size.wanted, abandon_after=_GRACE_SECONDS)
+                morsel = await in_thread(self.reader.read, self.size.wanted)
             else:
                 morsel = self.reader.read(self.size.wanted)
             if morsel is None:
