@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import naive
 import polars as pl
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-import naive
 from sentrio.validation.plan import SampleOptions
 from sentrio.validation.report import CheckResult, ValidationReport
 from sentrio.validation.run import Validation

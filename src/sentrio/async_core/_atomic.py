@@ -61,7 +61,7 @@ class Replacement:
         target = os.path.realpath(name) if overwrite else os.path.abspath(name)  # noqa: PTH100
         previous = _examine(name, target) if overwrite else None
         if previous is not None and not stat.S_ISREG(previous.st_mode):
-            return cls(name, target, None, overwrite, open(target, "wb"), None)  # noqa: PTH123, SIM115
+            return cls(name, target, None, overwrite, open(target, "wb"), None)  # noqa: PTH123
 
         folder, base = os.path.split(target)
         # 0o600 where a file is replaced: the new content may be as private as the old one was.

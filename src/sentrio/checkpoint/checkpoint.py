@@ -49,6 +49,14 @@ def _list_of(what: str, value: Any) -> list[Any]:
     return list(value)
 
 
+def _validators(value: Any) -> list[Any]:
+    return _list_of("validators", value)
+
+
+def _actions(value: Any) -> list[Any]:
+    return _list_of("actions", value)
+
+
 def _texts(value: Any) -> Any:
     return () if value is None else options.as_tuple(value)
 
@@ -102,8 +110,8 @@ class Checkpoint(metaclass=options.OptionsMeta):
 
     name: str = attrs.field(validator=options.text())
     data_source: Any
-    validators: list[Validator] = attrs.field(factory=list)
-    actions: list[AsyncExecutable] = attrs.field(factory=list)
+    validators: list[Validator] = attrs.field(factory=list, converter=_validators)
+    actions: list[AsyncExecutable] = attrs.field(factory=list, converter=_actions)
     validator_config: Mapping[str, Any] | None = attrs.field(
         default=None, kw_only=True, validator=options.optional(options.mapping())
     )
@@ -143,8 +151,8 @@ class Checkpoint(metaclass=options.OptionsMeta):
 
     def __attrs_post_init__(self) -> None:
         self._label = self.source().label  # a bad data source is an error now, not when it runs
-        self.validators = self._make_validators(_list_of("validators", self.validators))
-        self.actions = [make_action(entry, self.base_dir) for entry in _list_of("actions", self.actions)]
+        self.validators = self._make_validators(self.validators)
+        self.actions = [make_action(entry, self.base_dir) for entry in self.actions]
         names = [validator.name for validator in self.validators if validator.name is not None]
         for name in names:
             if names.count(name) > 1:

@@ -216,7 +216,7 @@ def check(
         key_columns=key_column or [],
         sample_failures=sample_failures,
         fail_fast=fail_fast,
-        **({} if fail_on is None else {"fail_on": fail_on}),
+        fail_on=fail_on or "high",
     )
     raise typer.Exit(run_checkpoints([checkpoint], outputs, backend=loop))
 
@@ -280,11 +280,10 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
 ) -> None:
     """Write a commented configuration; never over another one, unless --force."""
+    from sentrio.async_core.file import write_atomically
     from sentrio.cli.init import starter
 
-    text = starter(data)
-    from sentrio.async_core.file import write_atomically
-
+    text = starter(data, output.absolute().parent)
     try:
         write_atomically(output, text.encode(), overwrite=force)
     except FileExistsError:
