@@ -8,23 +8,20 @@ import contextlib
 import os
 import sys
 
-from sentrio.cli.exits import INTERRUPTED, USAGE
+from sentrio.cli.exits import INTERRUPTED, UNDECIDED, USAGE
 
 
 def main() -> None:
     """Run the command and exit with its code; no error of use or data ends in a traceback."""
     try:
         from sentrio.cli.app import app
-        from sentrio.errors import SentrioError
+        from sentrio.errors import SentrioError, SourceError
 
         try:
             app(prog_name="sentrio")
-        except (SentrioError, TypeError) as exc:
-            # A TypeError that is none of ours is a fault of sentrio, and its traceback belongs in a report.
-            if not isinstance(exc, SentrioError):
-                raise
+        except SentrioError as exc:
             print(exc, file=sys.stderr)
-            sys.exit(USAGE)
+            sys.exit(UNDECIDED if isinstance(exc, SourceError) else USAGE)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)

@@ -85,6 +85,14 @@ def _set_up_logging(verbose: int, log_format: str) -> None:
     set_up(verbose, as_json=log_format == "json")
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"sentrio {version('sentrio')}")
+        raise typer.Exit(PASSED)
+
+
 @app.callback()
 def globals_(
     context: typer.Context,
@@ -92,13 +100,10 @@ def globals_(
     backend: BackendOption = None,
     verbose: VerboseOption = 0,
     log_format: LogFormatOption = None,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)
+    ] = False,
 ) -> None:
-    if version:
-        from importlib.metadata import version as installed
-
-        print(f"sentrio {installed('sentrio')}")
-        raise typer.Exit(PASSED)
     _remember(context, config=config, backend=backend, verbose=verbose, log_format=log_format)
 
 
@@ -254,18 +259,13 @@ def list_(
     """List the checkpoints: name, data, number of validators, tags."""
     given = _begin(context, config=config, verbose=verbose, log_format=log_format)
     chosen = _select(_load(given), names, tag)
-    rows = [
-        (
-            each.name,
-            each.source().label,
-            f"{len(each.validators)} validators",
-            f"{len(each.actions)} actions",
-            " ".join(each.tags),
-        )
-        for each in chosen
-    ]
     from sentrio.checkpoint.formats.table import visible
+    from sentrio.validation.wording import count_of
 
+    rows = []
+    for each in chosen:
+        counts = (count_of(len(each.validators), "validator"), count_of(len(each.actions), "action"))
+        rows.append((each.name, each.source().label, *counts, " ".join(each.tags)))
     widths = [max(map(len, column), default=0) for column in zip(*rows, strict=True)]
     for row in rows:
         print("   ".join(visible(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
