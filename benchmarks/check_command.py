@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -45,7 +46,7 @@ def measured(command: list[str]) -> tuple[float, float, str, int]:
     return time.perf_counter() - started, usage.ru_maxrss / 1024, out, process.returncode
 
 
-def command(path: Path, rules: list[object]) -> list[str]:
+def command(path: Path, rules: Sequence[object]) -> list[str]:
     options = [
         each
         for rule in rules

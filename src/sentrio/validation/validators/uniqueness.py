@@ -42,7 +42,8 @@ _HASH = "__sentrio_hash__"
 
 def _mark(hashes: pl.Series) -> pl.Series:
     """Return the low bits, as positions."""
-    return (hashes % 2**_MARK_BITS).cast(pl.UInt32)
+    positions: pl.Series = (hashes % 2**_MARK_BITS).cast(pl.UInt32)
+    return positions
 
 
 def _present(nw: Any, columns: Sequence[str]) -> Any:
