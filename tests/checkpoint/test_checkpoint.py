@@ -169,14 +169,14 @@ def test_a_misspelt_column_to_be_redacted_is_no_leak(frame: pl.DataFrame) -> Non
     [
         (lambda: Checkpoint("a", "b.csv", ["nulll"]), UnknownNameError, "did you mean 'null'"),
         (lambda: Checkpoint("a", "b.csv", [{"range": {"mim": 0}}]), UnknownOptionError, "did you mean 'min'"),
-        (lambda: NotNull(mostyl=0.5), UnknownOptionError, "not_null: unknown option 'mostyl'; did you mean 'mostly'"),
+        (lambda: NotNull(mostyl=0.5), UnknownOptionError, "not_null: unknown option 'mostyl'; did you mean 'mostly'"),  # type: ignore[call-arg]
         (lambda: NotNull(column="a", columns=["b"]), OptionValueError, "either 'column' or 'columns'"),
         (lambda: NotNull(columns=["a", "a"]), OptionValueError, "without repeats"),
         (lambda: NotNull(mostly=95), OptionValueError, "share from 0 to 1, got 95"),
         (lambda: NotNull(mostly=float("nan")), OptionValueError, "share from 0 to 1"),
-        (lambda: NotNull(max_failed=0.5), OptionValueError, "whole number of at least 0, got 0.5"),
+        (lambda: NotNull(max_failed=0.5), OptionValueError, "whole number of at least 0, got 0.5"),  # type: ignore[arg-type]
         (lambda: NotNull(severity="hihg"), OptionValueError, "critical, high, medium, low"),
-        (lambda: InRange(min="0"), OptionValueError, "min must be a number, got '0'"),
+        (lambda: InRange(min="0"), OptionValueError, "min must be a number, got '0'"),  # type: ignore[arg-type]
         (lambda: InRange(min=3, max=2), OptionValueError, "no number lies in it"),
         (lambda: Checkpoint("a", "b.csv", "null"), OptionValueError, r"did you mean \['null'\]"),
         (
@@ -184,7 +184,7 @@ def test_a_misspelt_column_to_be_redacted_is_no_leak(frame: pl.DataFrame) -> Non
             OptionValueError,
             "one name with its options",
         ),
-        (lambda: Checkpoint("a", "b.csv", ["null"], timeout=3), UnknownOptionError, "'timeout_seconds'"),
+        (lambda: Checkpoint("a", "b.csv", ["null"], timeout=3), UnknownOptionError, "'timeout_seconds'"),  # type: ignore[call-arg]
         (lambda: Checkpoint("a", "b.csv", ["null"], timeout_seconds=0), OptionValueError, "above 0, got 0"),
         (lambda: Checkpoint("a", "b.csv", ["null"], fail_on="hihg"), OptionValueError, "never, got 'hihg'"),
         (lambda: Checkpoint("a", "b.xyz", ["null"]), OptionValueError, "'.xyz' of 'b.xyz' names no format"),
@@ -198,7 +198,7 @@ def test_a_misspelt_column_to_be_redacted_is_no_leak(frame: pl.DataFrame) -> Non
         (lambda: Checkpoint("a", "b.csv", [], actions=["stor"]), UnknownNameError, "did you mean 'store'"),
         (lambda: Checkpoint("a", "b.csv", [], actions=[42]), TypeError, "must be an action, a function"),
         (lambda: Checkpoint("a", "b.csv", [], execution_strategy="concurent"), OptionValueError, "concurrent"),
-        (lambda: Checkpoint("a", "b.csv", [], on_complete=3), OptionValueError, "must be a function"),
+        (lambda: Checkpoint("a", "b.csv", [], on_complete=3), OptionValueError, "must be a function"),  # type: ignore[arg-type]
         (
             lambda: Checkpoint("a", "b.csv", [{"null": {"name": "x"}}, {"range": {"name": "x"}}]),
             OptionValueError,
@@ -265,7 +265,7 @@ async def test_same_checkpoint_ten_times_at_once(penguins: dict[str, object]) ->
 
 
 async def test_timeout_keeps_the_partial_report_and_still_acts(large_file: Path) -> None:
-    acted = []
+    acted: list[CheckpointResult] = []
     checkpoint = Checkpoint(
         "slow",
         large_file,

@@ -7,8 +7,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import _naive as naive
 import anyio
-import naive
 import polars as pl
 import pytest
 from hypothesis import example, given

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 __all__ = ("main",)
 
-import contextlib
-import os
 import sys
 
 from sentrio.cli.exits import INTERRUPTED, UNDECIDED, USAGE
@@ -23,10 +21,6 @@ def main() -> None:
             print(exc, file=sys.stderr)
             sys.exit(UNDECIDED if isinstance(exc, SourceError) else USAGE)
     except KeyboardInterrupt:
+        # Before a run has begun: while modules are imported, or a configuration is read.
         print("interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)
-    except BrokenPipeError:
-        # The reader of our output has gone, as `| head` does; Python would complain once more at exit.
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(128 + 13)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ("ACTION_FAILED", "FAILED", "INTERRUPTED", "PASSED", "UNDECIDED", "USAGE", "exit_code")
+__all__ = ("ACTION_FAILED", "FAILED", "INTERRUPTED", "PASSED", "PIPE_CLOSED", "UNDECIDED", "USAGE", "exit_code")
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ USAGE = 2
 UNDECIDED = 3
 ACTION_FAILED = 4
 INTERRUPTED = 130
+PIPE_CLOSED = 141  # as a process that a signal for it ended
 
 # Of several, the first of these.
 _ORDER = (INTERRUPTED, USAGE, UNDECIDED, FAILED, ACTION_FAILED, PASSED)

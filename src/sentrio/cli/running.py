@@ -19,7 +19,7 @@ from sentrio.async_core.file import write_atomically
 from sentrio.checkpoint.checkpoint import Checkpoint
 from sentrio.checkpoint.formats import FORMATS, SUFFIXES, renderer, table
 from sentrio.checkpoint.result import CheckpointResult
-from sentrio.cli.exits import exit_code
+from sentrio.cli.exits import INTERRUPTED, PIPE_CLOSED, exit_code
 from sentrio.errors import OptionValueError
 from sentrio.validation.run import Progress
 
@@ -31,6 +31,16 @@ _DRAW_EVERY_SECONDS = 0.1
 def terminal_colours(stream: Any) -> bool:
     """Tell whether to colour what goes to a stream."""
     return bool(stream.isatty()) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def say(text: str, stream: Any = None) -> None:
+    """Print a text; if nobody reads any more, as after ``| head``, exit quietly."""
+    try:
+        print(text, file=stream or sys.stdout, flush=True)
+    except BrokenPipeError:
+        # Python would flush once more at exit, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(PIPE_CLOSED) from None
 
 
 def _shows_marks(stream: Any) -> bool:
@@ -63,10 +73,10 @@ class Outputs:
     def show(self, result: CheckpointResult, *, first: bool) -> None:
         """Print a result as soon as it is there, if the format allows it."""
         if self.format == "ndjson":
-            print(renderer("ndjson")([result], exit_code=0), flush=True)
+            say(renderer("ndjson")([result], exit_code=0))
         elif self.format == "table":
             text = table.render(result, colour=terminal_colours(sys.stdout), ascii_only=not _shows_marks(sys.stdout))
-            print(text if first else f"\n{text}", flush=True)
+            say(text if first else f"\n{text}")
 
     def finish(self, results: Sequence[CheckpointResult], code: int) -> None:
         """Print what needs all results, and write the files.
@@ -74,7 +84,7 @@ class Outputs:
         :raises OptionValueError: if a file can not be written
         """
         if self.format not in {"table", "ndjson"}:
-            print(renderer(self.format)(results, exit_code=code))
+            say(renderer(self.format)(results, exit_code=code))
         for file in self.files:
             text = renderer(SUFFIXES[file.suffix])(results, exit_code=code)
             try:
@@ -95,7 +105,14 @@ def run_checkpoints(checkpoints: Sequence[Checkpoint], outputs: Outputs, *, back
             outputs.show(result, first=not results)
             results.append(result)
 
-    anyio.run(main, backend=backend)
+    interrupted = False
+    try:
+        anyio.run(main, backend=backend)
+    except* KeyboardInterrupt:  # trio delivers it to any task, and so within a group
+        interrupted = True
+    if interrupted:
+        say("interrupted", sys.stderr)
+        return INTERRUPTED
     code = exit_code(results)
     outputs.finish(results, code)
     return code
@@ -151,4 +168,4 @@ class _Lines:
             self.said = now
             total = "" if progress.total is None else f" of {progress.total:,}"
             failed = f", {len(progress.failed)} failed" if progress.failed else ""
-            print(f"{self.name}: {progress.rows:,}{total} rows{failed}", file=sys.stderr, flush=True)
+            say(f"{self.name}: {progress.rows:,}{total} rows{failed}", sys.stderr)

@@ -30,6 +30,8 @@ _TARGET_SECONDS = 0.03
 _TARGET_BYTES = 64 * 2**20
 _FIRST_ROWS = 65_536
 _LEAST_ROWS = 256
+# Below this, what a morsel costs whatever its size would outweigh what its rows cost.
+_LEAST_TIMED_ROWS = 8_192
 
 # More queries than this at once, over all runs of an event loop, gain nothing and delay every one of them.
 _QUERIES_PER_THREAD = 2
@@ -74,7 +76,7 @@ class MorselSize:
         # A remainder at the end of a file says little about the time of a whole morsel.
         if self.fixed is None and rows >= self.wanted // 2 and seconds > 0:
             ideal = rows * _TARGET_SECONDS / seconds
-            self.rows = min(max(ideal, self.rows / 4), self.rows * 2)
+            self.rows = max(min(max(ideal, self.rows / 4), self.rows * 2), _LEAST_TIMED_ROWS)
 
 
 async def run_morsels(

@@ -27,12 +27,22 @@ _PARTITIONS = 64
 _ONE_PARTITION = 500_000
 # Repeats that are verified in one pass; more take further passes, so that memory stays bounded.
 _VERIFIED_AT_ONCE = 1_000_000
+# Low bits of a hash that tell whether it is to be verified: 2 MB, and few rows let through by mistake.
+_MARK_BITS = 24
 # Rows kept as candidates for the sample. A candidate may turn out to be a collision, hence some to spare.
 _CANDIDATE_ROWS = 64
 
 
 def _key(nw: Any, columns: Sequence[str]) -> Any:
     return nw.col(columns[0]) if len(columns) == 1 else nw.struct(*columns)
+
+
+_HASH = "__sentrio_hash__"
+
+
+def _mark(hashes: pl.Series) -> pl.Series:
+    """Return the low bits, as positions."""
+    return (hashes % 2**_MARK_BITS).cast(pl.UInt32)
 
 
 def _present(nw: Any, columns: Sequence[str]) -> Any:
@@ -109,19 +119,23 @@ class Repeats:
 
 @attrs.frozen(eq=False)
 class _Verify(ScanMetric):
-    """Count the values behind repeated hashes by the values themselves."""
+    """Count the values behind repeated hashes by the values themselves.
+
+    ``marks`` is true at the low bits of each of these hashes: one look tells whether a row may hold one. A row
+    let through by mistake has a value that is counted once and dropped.
+    """
 
     columns: tuple[str, ...]
     nulls_equal: bool
-    hashes: pl.Series
+    marks: pl.Series
     before: Repeats
 
     def scan(self, frame: pl.LazyFrame, row_index: str) -> _Found:
-        key = _key(pl, self.columns)
-        rows = frame.select(row_index, *self.columns).filter(key.hash().is_in(self.hashes.implode()))
+        rows = frame.select(row_index, *self.columns)
         if not self.nulls_equal:
             rows = rows.filter(_present(pl, self.columns))
-        found = rows.collect()
+        whole = rows.with_columns(_key(pl, self.columns).hash().alias(_HASH)).collect(engine="streaming")
+        found = whole.filter(self.marks.gather(_mark(whole[_HASH]))).drop(_HASH)
         counts = found.group_by(self.columns).agg(pl.len().alias(row_index))
         first = found.head(_CANDIDATE_ROWS)
         return _Found([counts], [(row[0], tuple(row[1:])) for row in first.iter_rows()])
@@ -206,7 +220,8 @@ class Unique(Tolerant):
             return None
         hashes, left = repeats.left[:_VERIFIED_AT_ONCE], repeats.left[_VERIFIED_AT_ONCE:]
         before = Repeats(left, repeats.failed, list(repeats.rows))
-        return {"repeats": _Verify(check.columns, self.nulls_equal, hashes, before)}
+        marks = pl.repeat(False, 2**_MARK_BITS, eager=True).scatter(_mark(hashes), True)
+        return {"repeats": _Verify(check.columns, self.nulls_equal, marks, before)}
 
     def judge(self, check: Check, values: Values) -> Any:
         """Compare the number of rows that repeat with what is tolerated."""
