@@ -16,15 +16,9 @@ import attrs
 from sentrio._options import known_options
 from sentrio.checkpoint.actions import make_action
 from sentrio.checkpoint.checkpoint import Checkpoint
-from sentrio.config.document import (
-    MappingNode,
-    Node,
-    ScalarNode,
-    SequenceNode,
-    from_plain,
-    parse,
-    to_plain,
-)
+from sentrio.config.document import parse
+from sentrio.config.environment import Environment
+from sentrio.config.nodes import Key, MappingNode, Node, ScalarNode, SequenceNode, from_plain, step, to_plain
 from sentrio.errors import (
     ConfigurationError,
     OptionValueError,
@@ -43,7 +37,11 @@ _TOP = ("version", "defaults", "checkpoints", "pipeline")
 _NOT_IN_FILES = {"name", "on_complete", "on_error", "base_dir"}
 _KEYS = tuple(name for name in known_options(Checkpoint) if name not in _NOT_IN_FILES)
 
-_VARIABLE = re.compile(r"\$(\$)?\{([A-Za-z_][A-Za-z0-9_]*)\}")
+# One wrong file may be wrong in every line; nobody reads further than this.
+_MOST_PROBLEMS = 100
+
+# As much as the reader of YAML takes, and a little more, so that it is the one who refuses.
+_MOST_BYTES = 2 * 2**20 + 1
 
 
 @attrs.frozen
@@ -82,11 +80,28 @@ def _search(start: Path) -> Path:
     raise ConfigurationError([Problem("", f"{problem}; `sentrio init` writes one, --config names another")])
 
 
+def _bytes(file: Path) -> bytes:
+    # Not read_bytes: somebody may name a device or a pipe that never ends.
+    with file.open("rb") as opened:
+        return opened.read(_MOST_BYTES)
+
+
 def _tool_table(file: Path) -> Any:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {}).get("sentrio")
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
-        raise ConfigurationError([Problem("", f"not valid TOML: {exc}", str(file))]) from exc
+        tool = tomllib.loads(_bytes(file).decode()).get("tool")
+    except tomllib.TOMLDecodeError as exc:
+        line, column = _toml_place(str(exc))
+        raise ConfigurationError([Problem("", f"not valid TOML: {exc}", str(file), line, column)]) from None
+    except UnicodeDecodeError as exc:
+        raise ConfigurationError([Problem("", f"not UTF-8 text: byte {exc.start}", str(file))]) from None
+    except RecursionError:
+        raise ConfigurationError([Problem("", "nested too deeply", str(file))]) from None
+    return tool.get("sentrio") if isinstance(tool, dict) else None
+
+
+def _toml_place(message: str) -> tuple[int, int] | tuple[None, None]:
+    found = re.search(r"\(at line (\d+), column (\d+)\)", message)
+    return (int(found[1]), int(found[2])) if found else (None, None)
 
 
 def parse_entry(text: str, option: str) -> str | dict[str, Any]:
@@ -96,8 +111,10 @@ def parse_entry(text: str, option: str) -> str | dict[str, Any]:
     :raises ConfigurationError: if it is neither a name nor one name with its options
     """
     builder = _Builder(option, Path())
-    name, options = builder.entry(parse(text, option), option)
+    entry = builder.entry(parse(text, option, empty="write a name, as in not_null"), "")
     builder.finish()
+    assert entry is not None
+    name, options = entry
     return name if options is None else {name: to_plain(options)}
 
 
@@ -106,7 +123,7 @@ def parse_mapping(text: str, option: str) -> dict[str, Any]:
 
     :raises ConfigurationError: if it is none
     """
-    node = parse(text, option)
+    node = parse(text, option, empty="write it as 'name: value'")
     if not isinstance(node, MappingNode):
         raise ConfigurationError([Problem("", f"write it as 'name: value', got {text!r}", option)])
     found: dict[str, Any] = to_plain(node)
@@ -119,14 +136,26 @@ class _Builder:
     def __init__(self, name: str, file: Path) -> None:
         self.name, self.file = name, file
         self.problems: list[Problem] = []
+        self.notes = 0  # repeats counted, so that each user of a bad default knows of it
+        self.environment = Environment(os.environ)
 
     def note(self, path: str, message: str, node: Node | None) -> None:
         line, column = (None, None) if node is None else (node.line, node.column)
-        self.problems.append(Problem(path, message, self.name, line, column))
+        problem = Problem(path, self.environment.hidden(message), self.name, line, column)
+        self.notes += 1
+        # What is wrong in `defaults`, or behind an alias, is met again by each that uses it.
+        if problem not in self.problems:
+            self.problems.append(problem)
+        if len(self.problems) >= _MOST_PROBLEMS:
+            self.finish()
 
     def finish(self) -> None:
-        if self.problems:
-            raise ConfigurationError(sorted(self.problems, key=lambda each: (each.line or 0, each.column or 0)))
+        if not self.problems:
+            return
+        problems = sorted(self.problems, key=lambda each: (each.line or 0, each.column or 0))
+        if len(problems) >= _MOST_PROBLEMS:
+            problems.append(Problem("", "there may be more problems; these are the first", self.name))
+        raise ConfigurationError(problems)
 
     def build(self) -> Config:
         root = self._read()
@@ -136,15 +165,14 @@ class _Builder:
         assert isinstance(root, MappingNode)
         self._known(root, _TOP, "")
         self._version(root)
-        defaults = self._mapping(root.get("defaults"), "defaults")
-        if defaults is not None:
-            self._known(defaults, _KEYS, "defaults")
+        defaults = self._defaults(root.get("defaults"))
         checkpoints: dict[str, Checkpoint] = {}
-        section = self._mapping(root.get("checkpoints"), "checkpoints")
-        if root.get("checkpoints") is None:
-            self.note("", "there are no `checkpoints`", root)
+        section = self._section(root.get("checkpoints"), "checkpoints")
+        if section is not None and not section.items:
+            self.note("", "there are no `checkpoints`", root.key("checkpoints") or root)
         for key, node in section.items if section else ():
-            made = self._checkpoint(key.text, self._mapping(node, f"checkpoints.{key.text}"), defaults)
+            where = step("checkpoints", key.text)
+            made = self._checkpoint(key.text, self._mapping(node, where, key), defaults)
             if made is not None:
                 checkpoints[key.text] = made
         self.finish()
@@ -157,13 +185,17 @@ class _Builder:
                 if table is None:
                     raise ConfigurationError([Problem("", "there is no table [tool.sentrio]", self.name)])
                 return from_plain(table)
-            return parse(self.file.read_bytes(), self.name)
-        except FileNotFoundError:
+            return parse(_bytes(self.file), self.name)
+        except (FileNotFoundError, NotADirectoryError):
             problem = "there is no such file"
         except IsADirectoryError:
             problem = f"this is a folder; name the file, as in {self.name.rstrip('/')}/{FILE_NAME}"
         except OSError as exc:
-            problem = exc.strerror or str(exc)
+            problem = f"it can not be read: {exc.strerror or exc}"
+        except ConfigurationError:
+            raise
+        except ValueError as exc:
+            problem = f"this names no file: {exc}"  # a path with a null character
         raise ConfigurationError([Problem("", problem, self.name)])
 
     def _version(self, root: MappingNode) -> None:
@@ -176,57 +208,97 @@ class _Builder:
             if key.text not in known:
                 self.note(path, f"unknown key {key.text!r}{suggestion(key.text, known)}", key)
 
-    def _mapping(self, node: Node | None, path: str) -> MappingNode | None:
+    def _mapping(self, node: Node | None, path: str, key: Key | None = None) -> MappingNode | None:
         if node is None or isinstance(node, MappingNode):
             return node
-        self.note(path, f"must be a mapping, got {_described(node)}", node)
+        # Where nothing is written, the key is what a reader can see.
+        place = key if key is not None and isinstance(node, ScalarNode) and not node.text else node
+        self.note(path, f"must be a mapping, got {_described(node)}", place)
         return None
 
-    def _checkpoint(self, name: str, node: MappingNode | None, defaults: MappingNode | None) -> Checkpoint | None:
+    def _section(self, node: Node | None, path: str) -> MappingNode | None:
+        # With nothing under its key it is empty: every line there may be a comment.
+        if node is None or (isinstance(node, ScalarNode) and node.plain and node.value is None):
+            return MappingNode(None, None, ())
+        return self._mapping(node, path)
+
+    def _defaults(self, node: Node | None) -> dict[str, tuple[Key, Node]]:
+        defaults = self._section(node, "defaults")
+        if defaults is None:
+            return {}
+        self._known(defaults, _KEYS, "defaults")
+        return {key.text: (key, child) for key, child in defaults.items if key.text in _KEYS}
+
+    def _checkpoint(
+        self, name: str, node: MappingNode | None, defaults: Mapping[str, tuple[Key, Node]]
+    ) -> Checkpoint | None:
         if node is None:
             return None
-        path, before = f"checkpoints.{name}", len(self.problems)
+        path, before = step("checkpoints", name), self.notes
         self._known(node, _KEYS, path)
-        own = {key.text: child for key, child in node.items}
-        given = {key.text: child for key, child in defaults.items} if defaults else {}
-        given |= own
-        given = {key: child for key, child in given.items() if key in _KEYS}
+        own = {key.text: (key, child) for key, child in node.items if key.text in _KEYS}
+        given = {**defaults, **own}
+        paths = {key: f"{path if key in own else 'defaults'}.{key}" for key in given}
         if "data_source" not in given:
             self.note(path, "`data_source` is missing: a path, or a mapping with a path", node)
+        config = self._config(given, paths)
         options: dict[str, Any] = {}
-        for key, child in given.items():
-            where = f"{path}.{key}"
+        for key, (_, child) in given.items():
+            where = paths[key]
             match key:
                 case "validators":
-                    options[key] = self._validators(child, given.get("validator_config"), where)
+                    options[key] = self._validators(child, config, where)
                 case "actions":
                     options[key] = self._list(child, where, self._action)
                 case "validator_config":
                     continue
                 case _:
-                    options[key] = to_plain(child, lambda scalar, where=where: self._expanded(scalar, where))  # type: ignore[misc]
-        if len(self.problems) > before:
+                    options[key] = self._filled(child, where)
+        self._unused(config, given, paths)
+        if self.notes > before:
             return None
         try:
             return Checkpoint(name=name, base_dir=self.file.parent, **options)
         except (UnknownOptionError, OptionValueError) as exc:
-            self._explain(exc, given, path, node)
+            self._explain(exc, given, paths, path, node)
         return None
 
+    def _config(self, given: Mapping[str, tuple[Key, Node]], paths: Mapping[str, str]) -> MappingNode | None:
+        if "validator_config" not in given:
+            return None
+        return self._mapping(given["validator_config"][1], paths["validator_config"])
+
+    def _unused(
+        self, config: MappingNode | None, given: Mapping[str, tuple[Key, Node]], paths: Mapping[str, str]
+    ) -> None:
+        if config is None:
+            return
+        entries = given["validators"][1] if "validators" in given else None
+        items = entries.items if isinstance(entries, SequenceNode) else ()
+        plain = {item.text for item in items if isinstance(item, ScalarNode)}
+        for key, _ in config.items:
+            if key.text not in plain:
+                problem = f"no validator is given by the name {key.text!r} alone{suggestion(key.text, plain)}"
+                self.note(paths["validator_config"], problem, key)
+
     def _explain(
-        self, exc: UnknownOptionError | OptionValueError, given: Mapping[str, Node], path: str, node: MappingNode
+        self,
+        exc: UnknownOptionError | OptionValueError,
+        given: Mapping[str, tuple[Key, Node]],
+        paths: Mapping[str, str],
+        path: str,
+        node: MappingNode,
     ) -> None:
         """Point at the key that an error of the constructor is about."""
         place: Node = node
-        if exc.owner == "data_source":
-            place, path = given["data_source"], f"{path}.data_source"
-            if isinstance(place, MappingNode):
-                inner = place.get(exc.option.partition(".")[0])
-                place = place.key(exc.option.partition(".")[0]) or place
-                if "." in exc.option and isinstance(inner, MappingNode):
-                    place = inner.key(exc.option.partition(".")[2]) or place
+        if exc.owner == "data_source" and "data_source" in given:
+            place, path = given["data_source"][1], paths["data_source"]
+            outer, _, inner = exc.option.partition(".")
+            if isinstance(place, MappingNode) and (key := place.key(outer)) is not None:
+                below = place.get(outer)
+                place = (below.key(inner) if isinstance(below, MappingNode) else None) or key
         elif exc.option in given:
-            place, path = node.key(exc.option) or given[exc.option], f"{path}.{exc.option}"
+            place, path = given[exc.option][0], paths[exc.option]
         self.note(path, exc.problem, place)
 
     def _list(self, node: Node, path: str, make: Callable[[Node, str], T | None]) -> list[T]:
@@ -236,61 +308,57 @@ class _Builder:
         made = (make(item, f"{path}[{i}]") for i, item in enumerate(node.items))
         return [item for item in made if item is not None]
 
-    def _validators(self, node: Node, config: Node | None, path: str) -> list[Any]:
-        extra = self._mapping(config, path.replace("validators", "validator_config")) if config else None
-        plain: set[str] = set()
-
+    def _validators(self, node: Node, config: MappingNode | None, path: str) -> list[Any]:
         def make(item: Node, where: str) -> Any:
-            name, options = self.entry(item, where)
-            if not name:
+            entry = self.entry(item, where)
+            if entry is None:
                 return None
-            if isinstance(item, ScalarNode):
-                plain.add(name)
-                options = self._mapping(extra.get(name), where) if extra and extra.get(name) else None
+            name, options = entry
+            if isinstance(item, ScalarNode) and config is not None and (extra := config.key(name)) is not None:
+                options = self._options(config.get(name), where, extra)
             return self._made(make_validator, name, options, item, where, expand=True)
 
-        made = self._list(node, path, make)
-        for key, _ in extra.items if extra else ():
-            if key.text not in plain:
-                problem = f"no validator is given by the name {key.text!r}{suggestion(key.text, plain)}"
-                self.note(path.replace("validators", "validator_config"), problem, key)
-        return made
+        return self._list(node, path, make)
 
     def _action(self, node: Node, path: str) -> Any:
-        name, options = self.entry(node, path)
+        entry = self.entry(node, path)
         # Text options are left to the action, which fills them when it runs.
-        return self._made(self._make_action, name, options, node, path, expand=False) if name else None
+        return self._made(self._make_action, *entry, node, path, expand=False) if entry is not None else None
 
     def _make_action(self, entry: Any) -> Any:
         return make_action(entry, self.file.parent)
 
-    def entry(self, node: Node, path: str) -> tuple[str, MappingNode | None]:
-        """Return name and options of an entry; an empty name if it is none."""
+    def entry(self, node: Node, path: str) -> tuple[str, MappingNode | None] | None:
+        """Return name and options of an entry; ``None``, with a problem noted, if it is none."""
         if isinstance(node, ScalarNode):
             return node.text, None
         if isinstance(node, MappingNode) and len(node.items) == 1:
             ((key, value),) = node.items
-            if isinstance(value, MappingNode):
-                return key.text, value
-            if isinstance(value, ScalarNode) and value.value is None:
-                return key.text, MappingNode(value.line, value.column, ())
-            self.note(f"{path}.{key.text}", f"options must be a mapping, got {_described(value)}", value)
-            return "", None
+            options = self._options(value, step(path, key.text), key)
+            return None if options is None else (key.text, options)
         problem = "an entry is a name, or one name with its options, as in `range: {min: 0}`"
         if isinstance(node, MappingNode) and node.items:
             problem += f"; this one has the keys {', '.join(key.text for key, _ in node.items)}: indent the options"
         self.note(path, problem, node)
-        return "", None
+        return None
+
+    def _options(self, node: Node | None, path: str, key: Key) -> MappingNode | None:
+        """Return the options under a name; none if nothing stands there."""
+        if isinstance(node, ScalarNode) and node.plain and node.value is None:
+            return MappingNode(key.line, key.column, ())
+        if not isinstance(node, MappingNode):
+            self.note(path, f"options must be a mapping, got {_described(node)}", node)
+            return None
+        return node
 
     def _made(
         self, make: Callable[[Any], T], name: str, options: MappingNode | None, node: Node, path: str, *, expand: bool
     ) -> T | None:
         place = node.items[0][0] if isinstance(node, MappingNode) else node
-        where = f"{path}.{name}"
-        before = len(self.problems)
-        text = (lambda scalar: self._expanded(scalar, where)) if expand else None
-        plain = to_plain(options, text) if options is not None else {}
-        if len(self.problems) > before:
+        where = step(path, name)
+        before = self.notes
+        plain = {} if options is None else self._filled(options, where) if expand else to_plain(options)
+        if self.notes > before:
             return None
         try:
             return make({name: plain})
@@ -301,23 +369,20 @@ class _Builder:
             self.note(where, exc.problem, key or place)
         return None
 
-    def _expanded(self, scalar: ScalarNode, path: str) -> str:
-        """Fill ``${NAME}`` from the environment; ``$${NAME}`` stands for itself."""
+    def _filled(self, node: Node, path: str) -> Any:
+        """Return the plain value of a node, with ``${NAME}`` filled in."""
 
-        def value(match: re.Match[str]) -> str:
-            escaped, name = match.groups()
-            if escaped:
-                return f"${{{name}}}"
-            found = os.environ.get(name)
-            if found is None:
-                problem = f"environment variable {name!r} is not set; for a literal ${{{name}}} write $${{{name}}}"
+        def fill(scalar: ScalarNode) -> str:
+            text, problems = self.environment.fill(scalar.text)
+            for problem in problems:
                 self.note(path, problem, scalar)
-            return found or ""
+            return text
 
-        return _VARIABLE.sub(value, scalar.text)
+        return to_plain(node, fill)
 
 
-def _described(node: Node) -> str:
+def _described(node: Node | None) -> str:
     if isinstance(node, ScalarNode):
-        return "nothing" if node.value is None else repr(node.value)
+        shown = repr(node.value)
+        return "nothing" if node.value is None else shown if len(shown) <= 80 else f"{shown[:77]}..."
     return "a list" if isinstance(node, SequenceNode) else "a mapping"
