@@ -220,4 +220,4 @@ async def test_variables_are_filled_when_the_action_runs(monkeypatch: pytest.Mon
 def test_cancelled_anywhere_actions_leave_nothing(backend: Backend) -> None:
     ticket = OpenTicket(project="x", timeout_seconds=5)
     checkpoint = Checkpoint("c", FRAME, ["not_null"], [ticket, ticket, ticket])
-    assert cancel_everywhere(checkpoint.run_async, backend=backend).points > 5
+    assert cancel_everywhere(checkpoint.run_async, backend=backend).points >= 5

@@ -146,7 +146,7 @@ def test_list_and_tags(sentrio: Any, tmp_path: Path) -> None:
     out = sentrio("run", "b", "a").out
     assert out.index("FAILURE") < out.index("SUCCESS")
     done = sentrio("run", "--tag", "nihgtly")
-    assert (done.code, done.err) == (2, "no checkpoint has the tag nihgtly; known tags are: nightly\n")
+    assert (done.code, done.err) == (2, "sentrio: no checkpoint has the tag nihgtly; known tags are: nightly\n")
     done = sentrio("run", "c")
     assert done.code == 2
     assert done.err == "unknown checkpoint 'c'; known are: a, b\n"

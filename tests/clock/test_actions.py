@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import anyio
 import polars as pl
 
@@ -24,7 +26,7 @@ class Scripted(AsyncBaseAction[ActionConfig]):
         return self.success("done")
 
 
-async def run(script: tuple[float, ...], **options: float) -> tuple[ActionResult, list[float]]:
+async def run(script: tuple[float, ...], **options: Any) -> tuple[ActionResult, list[float]]:
     action = Scripted(**options)
     action.script, action.times = script, []
     started = anyio.current_time()

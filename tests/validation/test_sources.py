@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
@@ -14,9 +13,8 @@ from sentrio.validation.values import json_ready
 
 
 @pytest.fixture(autouse=True)
-def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    yield
 
 
 def write(name: str, frame: pl.DataFrame) -> None:
@@ -102,7 +100,7 @@ def test_quotes_separators_and_headers() -> None:
     assert sentrio.check("a.tsv", [{"in_set": {"column": "b", "values": ["x,y"]}}]).passed
     Path("a.csv").write_text("1;'x;y'\n2;'z'\n")
     source = {"path": "a.csv", "separator": ";", "quote_char": "'", "has_header": False}
-    assert sentrio.check(source, [{"in_set": {"column": "column_2", "values": ["x;y", "z"]}}]).passed
+    assert sentrio.check(source, [{"in_set": {"column": "column_1", "values": ["x;y", "z"]}}]).passed
     Path("b.csv").write_text('a,b\n1,5"\n2,\n')
     result = sentrio.check({"path": "b.csv", "quote_char": None}, [{"not_null": {"column": "b"}}])
     assert [item.row for item in result.report.checks[0].sample] == [1]

@@ -158,6 +158,9 @@ def measure(
             states = _measure_group(group, part, first_row)
         except pl.exceptions.PolarsError:
             states = _isolate(phase, group, part, first_row, result.errors)
+            if all(check.id in result.errors for check in group.checks):
+                # Every check fails: perhaps it is the data that can not be read, and then this raises.
+                frame.lazy().collect()
         result.states.append(states)
         if options.most:
             for check, failed in _failing(phase, group, states, sampled):
@@ -208,9 +211,6 @@ def _isolate(phase: Phase, group: Group, part: Frame, first_row: int, errors: di
                 states[place] = state
         except pl.exceptions.PolarsError as exc:
             errors[check.id] = first_line(exc)
-    if len(errors) >= len(group.checks):
-        # Everything fails: then it is the data that can not be read, and the caller finds out why.
-        part.lazy().collect()
     return states
 
 

@@ -160,7 +160,7 @@ class CsvSource(Source):
             self._check_columns(path, real)
         if not self._text:
             return Description(schema=self._types)
-        cast = {name: dtype for name, dtype in self._types.items() if dtype not in {pl.String, pl.Null}}
+        cast = {name: dtype for name, dtype in self._types.items() if not isinstance(dtype, pl.String | pl.Null)}
         return Description(
             schema=self._types,
             checks=[FitsType(column=name, dtype=dtype) for name, dtype in cast.items()],
@@ -219,7 +219,7 @@ class CsvSource(Source):
         """Give a batch that was read as text its types, and keep the texts beside the values."""
         if not self._text:
             return batch
-        cast = {name: dtype for name, dtype in self._types.items() if dtype not in {pl.String, pl.Null}}
+        cast = {name: dtype for name, dtype in self._types.items() if not isinstance(dtype, pl.String | pl.Null)}
         texts = [pl.col(name).alias(_TEXT + name) for name in cast]
         return (
             batch.lazy().with_columns(texts).with_columns(_cast(pl.col(name), dtype) for name, dtype in cast.items())

@@ -48,7 +48,7 @@ def fits(kind: str, dtype: pl.DataType) -> bool:
         case "float":
             found = dtype.is_float()
         case "string":
-            found = dtype in {pl.String, pl.Categorical, pl.Enum}
+            found = isinstance(dtype, pl.String | pl.Categorical | pl.Enum)
         case "temporal":
             found = dtype.is_temporal() and dtype != pl.Duration
         case "boolean":

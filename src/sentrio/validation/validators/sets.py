@@ -71,9 +71,12 @@ class InSet(RowRule):
         """Return the values as the column's type, or ``None`` if they do not fit."""
         if not fits(self.kind, dtype) and not (self.kind == "string" and dtype.is_temporal()):
             return None
-        target = pl.String() if dtype in {pl.Categorical, pl.Enum} else dtype
+        target = pl.String() if isinstance(dtype, pl.Categorical | pl.Enum) else dtype
         try:
-            series = pl.Series("values", self.values, strict=True).cast(target, strict=True)
+            series = pl.Series("values", self.values, strict=True)
+            if self.kind == "string" and target.is_temporal():
+                return _times(series, target)
+            series = series.cast(target, strict=True)
         except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError):
             return None
         return series if self.kind != "number" or list(series) == list(self.values) else None
@@ -81,7 +84,7 @@ class InSet(RowRule):
     def passes(self, nw: Any, column: str, dtype: pl.DataType) -> Any:
         """Return whether the value is in the set."""
         value = nw.col(column)
-        if dtype in {pl.Categorical, pl.Enum}:
+        if isinstance(dtype, pl.Categorical | pl.Enum):
             value = value.cast(nw.String)
         series = self._as(dtype)
         assert series is not None
@@ -95,3 +98,14 @@ class InSet(RowRule):
     def requirement(self) -> str:
         """The values."""
         return wording.listed(self.values)
+
+
+def _times(texts: pl.Series, dtype: pl.DataType) -> pl.Series:
+    """Parse ISO texts as the type of a temporal column; texts without a zone are UTC."""
+    if dtype == pl.Date:
+        return texts.str.to_date(strict=True)
+    if dtype == pl.Time:
+        return texts.str.to_time(strict=True)
+    times = texts.str.to_datetime(time_zone="UTC", strict=True)
+    aware = isinstance(dtype, pl.Datetime) and dtype.time_zone is not None
+    return (times if aware else times.dt.replace_time_zone(None)).cast(dtype)
