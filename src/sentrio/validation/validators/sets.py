@@ -73,7 +73,8 @@ class InSet(RowRule):
             return None
         target = pl.String() if isinstance(dtype, pl.Categorical | pl.Enum) else dtype
         try:
-            series = pl.Series("values", self.values, strict=True)
+            # Not strict, since 1 and 2.0 may stand side by side; what a cast would change is refused below.
+            series = pl.Series("values", self.values, strict=self.kind != "number")
             if self.kind == "string" and target.is_temporal():
                 return _times(series, target)
             series = series.cast(target, strict=True)
