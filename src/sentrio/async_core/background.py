@@ -40,6 +40,7 @@ import anyio
 import anyio.lowlevel
 import attrs
 
+from sentrio.async_core._checks import require_coroutine
 from sentrio.async_core._handles import BackgroundHandle, TrioHandle, describe
 from sentrio.errors import OptionValueError, RunningLoopError
 
@@ -360,7 +361,7 @@ def async_background(coro: Coroutine[Any, Any, T]) -> BackgroundHandle[T]:
     :raises TypeError: if ``coro`` is not a coroutine object
     :raises anyio.NoEventLoopError: if no event loop is running
     """
-    _require_coroutine("async_background", coro)
+    require_coroutine("async_background", coro)
     try:
         loop = _running_loop()
         if hasattr(loop, "call_soon_threadsafe"):
@@ -385,7 +386,7 @@ def async_run(coro: Coroutine[Any, Any, T], *, backend: Literal["asyncio", "trio
     :raises sentrio.errors.RunningLoopError: if an event loop is running in this thread
     :raises sentrio.errors.OptionValueError: if ``backend`` or ``SENTRIO_BACKEND`` names no backend
     """
-    _require_coroutine("async_run", coro)
+    require_coroutine("async_run", coro)
 
     async def main() -> T:
         return await coro
@@ -420,12 +421,6 @@ def _require_backend(owner: str, option: str, name: str) -> Literal["asyncio", "
 
 def _name_of(coro: Coroutine[Any, Any, Any]) -> str:
     return str(getattr(coro, "__qualname__", coro))
-
-
-def _require_coroutine(function: str, coro: object) -> None:
-    if not isinstance(coro, Coroutine):
-        hint = "; call the function: " + f"{function}({coro.__name__}())" if hasattr(coro, "__name__") else ""
-        raise TypeError(f"{function} needs a coroutine object, got {coro!r}{hint}")
 
 
 def _running_loop() -> Any:
