@@ -6,6 +6,7 @@ __all__ = (
     "AsyncRunner",
     "BackgroundHandle",
     "BackgroundTask",
+    "Clock",
     "ResourcePool",
     "RetryPolicy",
     "TaskPriority",
@@ -22,6 +23,7 @@ from sentrio.async_core.background import BackgroundHandle as BackgroundHandle
 from sentrio.async_core.background import BackgroundTask as BackgroundTask
 from sentrio.async_core.background import async_background as async_background
 from sentrio.async_core.background import async_run as async_run
+from sentrio.async_core.clock import Clock as Clock
 from sentrio.async_core.limits import with_semaphore as with_semaphore
 from sentrio.async_core.resources import ResourcePool as ResourcePool
 from sentrio.async_core.retry import RetryPolicy as RetryPolicy
