@@ -166,14 +166,14 @@ async def test_actions_run_at_once_unless_told_otherwise() -> None:
 
 
 async def test_functions_are_actions(monkeypatch: pytest.MonkeyPatch) -> None:
-    threads = []
+    threads: dict[str, threading.Thread] = {}
 
     def sync(result: CheckpointResult) -> dict[str, object]:
-        threads.append(threading.current_thread())
+        threads["sync"] = threading.current_thread()
         return {"path": Path("x"), "n": 1}
 
     async def asynchronous(result: CheckpointResult) -> None:
-        threads.append(threading.current_thread())
+        threads["async"] = threading.current_thread()
 
     class Callable:
         async def __call__(self, result: CheckpointResult) -> str:
@@ -192,7 +192,8 @@ async def test_functions_are_actions(monkeypatch: pytest.MonkeyPatch) -> None:
     assert outcomes[0].details == {"returned": {"path": "x", "n": 1}}
     assert outcomes[2].details == {"returned": "called"}
     assert [outcome.action_name for outcome in outcomes[:2]] == ["sync", "asynchronous"]
-    assert threads[0] is not threading.main_thread() or threads[1] is not threading.main_thread()
+    assert threads["sync"] is not threading.main_thread()
+    assert threads["async"] is threading.main_thread()
     for bad in ("os.path", "os.path:nope", "no.such:thing", 42):
         with pytest.raises(OptionValueError, match="callback"):
             CustomAction(callback=bad)
