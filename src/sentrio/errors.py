@@ -10,6 +10,11 @@
     ├── ConfigurationError (ValueError)      what is wrong with a configuration file, with positions
     ├── SourceError                          a source that can not be read, or changed while it was read
     ├── RunningLoopError (RuntimeError)      a blocking call inside a running event loop
+    ├── CircuitOpenError (RuntimeError)      a circuit breaker refused an attempt
+    ├── HTTPRequestError                     a request that got no usable answer
+    │   ├── HTTPTimeoutError                 it took too long
+    │   ├── HTTPStatusError                  the answer is an error status, where one is not welcome
+    │   └── ChecksumError                    the content is not the one that was expected
     └── RunError                             a result that is not the one that was asked for
         ├── CheckpointFailed                 the data are bad
         └── CheckpointUndecided              it could not be told whether the data are good
@@ -23,7 +28,12 @@ from __future__ import annotations
 __all__ = (
     "CheckpointFailed",
     "CheckpointUndecided",
+    "ChecksumError",
+    "CircuitOpenError",
     "ConfigurationError",
+    "HTTPRequestError",
+    "HTTPStatusError",
+    "HTTPTimeoutError",
     "OptionValueError",
     "Problem",
     "RunError",
@@ -166,6 +176,64 @@ class RunningLoopError(SentrioError, RuntimeError):
             f"{self.called} blocks, and an event loop is running in this thread; "
             f"use `await {self.instead}` instead"
         )
+
+
+class CircuitOpenError(SentrioError, RuntimeError):
+    """A circuit breaker refused an attempt, because too many before it have failed."""
+
+    def __init__(self, circuit: str, retry_in: float) -> None:
+        super().__init__(circuit, retry_in)
+        self.circuit = circuit
+        self.retry_in = retry_in
+
+    def __str__(self) -> str:
+        what = f"the circuit of {self.circuit}" if self.circuit else "the circuit"
+        if self.retry_in:
+            return f"{what} is open after too many failures; try again in {self.retry_in:.3g} s"
+        return f"{what} is half open and its probes are on their way; try again when they have answered"
+
+
+class HTTPRequestError(SentrioError):
+    """A request without a usable answer. Its URL is shown without credentials and query values."""
+
+    def __init__(self, method: str, url: str, attempts: int, problem: str) -> None:
+        super().__init__(method, url, attempts, problem)
+        self.method = method
+        self.url = url
+        self.attempts = attempts
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.url} failed at attempt {self.attempts}: {self.problem}"
+
+
+class HTTPTimeoutError(HTTPRequestError):
+    """A request that took longer than it was allowed to."""
+
+
+class HTTPStatusError(HTTPRequestError):
+    """An error status where one is not welcome: in a stream or a download."""
+
+    def __init__(self, method: str, url: str, attempts: int, status: int, reason: str = "") -> None:
+        problem = f"the server answered {status} {reason}".rstrip()
+        super().__init__(method, url, attempts, problem)
+        self.args = (method, url, attempts, status, reason)
+        self.status = status
+        self.reason = reason
+
+
+class ChecksumError(HTTPRequestError):
+    """Content that arrived whole but is not the expected one; the destination was left as it was."""
+
+    def __init__(
+        self, method: str, url: str, attempts: int, algorithm: str, expected: str, actual: str
+    ) -> None:
+        problem = f"its {algorithm} is {actual}, expected {expected}; it was not saved"
+        super().__init__(method, url, attempts, problem)
+        self.args = (method, url, attempts, algorithm, expected, actual)
+        self.algorithm = algorithm
+        self.expected = expected
+        self.actual = actual
 
 
 class RunError(SentrioError):
