@@ -171,7 +171,7 @@ def write_atomically(
             replacement.stream.write(piece)
 
 
-def _pieces(data: Any) -> Iterable[bytes]:
+def _pieces(data: Any) -> Iterable[Any]:
     if isinstance(data, str):  # it would pass as pieces if it is empty
         raise TypeError("data must be bytes, not text: encode it first")
     return (data,) if isinstance(data, bytes | bytearray | memoryview) else data
