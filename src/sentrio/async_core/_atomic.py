@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import Any, BinaryIO, Self
 
 import attrs
 
@@ -47,9 +47,10 @@ class Replacement:
     previous: os.stat_result | None
 
     @classmethod
-    def begin(cls, path: str | os.PathLike[str], *, overwrite: bool = True) -> Self:
+    def begin(cls, path: str | os.PathLike[str], *, overwrite: bool = True, mode: int = 0o666) -> Self:
         """Create the temporary file.
 
+        :param mode: permissions of a file that is new, less what the process's mask forbids
         :raises FileExistsError: if there is something at ``path`` and ``overwrite`` is false
         :raises OSError: if the folder is missing or not writable, if ``path`` is a folder, or if the present
             file may not be written
@@ -65,7 +66,7 @@ class Replacement:
 
         folder, base = os.path.split(target)
         # 0o600 where a file is replaced: the new content may be as private as the old one was.
-        mode = 0o600 if previous is not None else 0o666
+        mode = 0o600 if previous is not None else mode
         while True:
             unique = secrets.token_hex(6)
             temporary = os.path.join(folder, f".{base[:_NAME_CHARACTERS]}.{unique}{TEMPORARY_SUFFIX}")  # noqa: PTH118
@@ -145,7 +146,12 @@ class Replacement:
         os.unlink(temporary)  # noqa: PTH108
 
 
-def write_atomically(path: str | os.PathLike[str], data: bytes | Iterable[bytes], *, overwrite: bool = True) -> None:
+def write_atomically(
+    path: str | os.PathLike[str],
+    data: bytes | bytearray | memoryview | Iterable[bytes],
+    *,
+    overwrite: bool = True,
+) -> None:
     """Make ``data`` the content of the file at ``path``, all of it or, after any error, nothing of it.
 
     Permissions, owner (where allowed) and access lists of a replaced file are kept, and a symbolic link keeps
@@ -160,12 +166,16 @@ def write_atomically(path: str | os.PathLike[str], data: bytes | Iterable[bytes]
     :raises TypeError: if ``data`` is text or has pieces that are not bytes
     :raises OSError: whatever the operating system has against it, with ``path`` as its file name
     """
-    if isinstance(data, str):
-        raise TypeError(f"data for {os.fspath(path)} must be bytes, not text: encode it first")
+    pieces = _pieces(data)
     with Replacement.begin(path, overwrite=overwrite) as replacement:
-        pieces = (data,) if isinstance(data, bytes | bytearray | memoryview) else data
         for piece in pieces:
             replacement.stream.write(piece)
+
+
+def _pieces(data: Any) -> Iterable[Any]:
+    if isinstance(data, str):  # it would pass as pieces if it is empty
+        raise TypeError("data must be bytes, not text: encode it first")
+    return (data,) if isinstance(data, bytes | bytearray | memoryview) else data
 
 
 def _examine(name: str, target: str) -> os.stat_result | None:
