@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import attrs
@@ -24,7 +25,7 @@ Sentrio = Callable[..., Done]
 
 
 @pytest.fixture
-def sentrio(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Sentrio:
+def sentrio(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Iterator[Sentrio]:
     """Run the command in this process, in an empty folder; a traceback would be an exception here."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
@@ -38,4 +39,8 @@ def sentrio(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
         assert isinstance(code, int) or code is None
         return Done(code or 0, captured.out, captured.err)
 
-    return run
+    logger = logging.getLogger("sentrio")
+    kept = (logger.handlers[:], logger.propagate, logger.level)
+    yield run
+    logger.handlers[:], logger.propagate = kept[:2]
+    logger.setLevel(kept[2])

@@ -6,6 +6,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -328,3 +330,27 @@ def test_a_url_with_a_password_shows_nowhere(sentrio: Any, tmp_path: Path) -> No
     more = sentrio("-vv", "--log-format", "json", "run")
     assert more.code == 2
     assert "hunter" not in done.out + done.err + more.out + more.err
+
+
+def test_logs_name_run_and_checkpoint(sentrio: Any, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("x\n1\n")
+    (tmp_path / "sentrio.yaml").write_text(
+        "checkpoints: {a: {data_source: a.csv, validators: [not_null], actions: [store: {path: a.csv}]}}\n"
+    )
+    done = sentrio("run", "--log-format", "json", "--format", "json")
+    assert done.code == 4
+    record = json.loads(done.err)
+    result = json.loads(done.out)["results"][0]
+    assert (record["level"], record["checkpoint"], record["run_id"]) == ("warning", "a", result["run_id"])
+    done = sentrio("run", "--format", "json")
+    run_id = json.loads(done.out)["results"][0]["run_id"]
+    assert done.err.startswith(f"WARNING sentrio.checkpoint.actions [a {run_id[:6]}]: action store failed: ")
+    assert sentrio("run", "--log-format", "xml").code == 2
+
+
+def test_a_broken_pipe_is_no_verdict(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m sentrio check {PENGUINS} | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() in {"0", "141"}
+    assert "Traceback" not in done.stderr
+    assert "BrokenPipe" not in done.stderr

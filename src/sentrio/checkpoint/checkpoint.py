@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ("Checkpoint",)
+__all__ = ("Checkpoint", "current_run")
 
 import datetime as dt
 import inspect
@@ -10,6 +10,7 @@ import logging
 import os
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,9 @@ from sentrio.validation.wording import count_of
 logger = logging.getLogger("sentrio.checkpoint")
 
 Callback = Callable[[CheckpointResult], Any]
+
+#: Run id and checkpoint of the current run, for log records.
+current_run: ContextVar[tuple[str, str] | None] = ContextVar("sentrio_current_run", default=None)
 
 _FAIL_ON = (*Severity, "never")
 
@@ -208,6 +212,18 @@ class Checkpoint(metaclass=options.OptionsMeta):
         :param context: merged over ``metadata`` into the result; JSON-ready values
         :param on_progress: called in the event loop after each morsel
         """
+        run_id = uuid.uuid4().hex
+        token = current_run.set((run_id, self.name))
+        try:
+            result = await self._run(run_id, context or {}, on_progress)
+            await self._call_back(result)
+        finally:
+            current_run.reset(token)
+        return result
+
+    async def _run(
+        self, run_id: str, context: Mapping[str, Any], on_progress: Callable[[Progress], object] | None
+    ) -> CheckpointResult:
         run_time = dt.datetime.now(dt.UTC)
         fails_at = None if self.fail_on == "never" else Severity(self.fail_on)
         validation = Validation(
@@ -225,7 +241,7 @@ class Checkpoint(metaclass=options.OptionsMeta):
         error = await self._validate(validation)
         report = validation.report()
         result = CheckpointResult(
-            run_id=uuid.uuid4().hex,
+            run_id=run_id,
             checkpoint_name=self.name,
             run_time=run_time,
             status=_status(report, error, fails_at),
@@ -234,12 +250,9 @@ class Checkpoint(metaclass=options.OptionsMeta):
             duration_ms=report.duration_ms,
             error=error,
             fail_on=fails_at,
-            metadata=json_ready({**self.metadata, **(context or {})}),
+            metadata=json_ready({**self.metadata, **context}),
         )
-        if self.actions:
-            result = await self._act(result)
-        await self._call_back(result)
-        return result
+        return await self._act(result) if self.actions else result
 
     async def _validate(self, validation: Validation) -> str | None:
         """Run the validation within its time; return why it could not be told, if it could not."""
