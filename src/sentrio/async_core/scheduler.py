@@ -24,7 +24,7 @@ from sentrio.async_core._checks import (
     require_coroutine,
 )
 from sentrio.async_core._slots import Slots, innermost
-from sentrio.async_core.telemetry import metric_counter
+from sentrio.async_core.telemetry import metric_counter, span
 from sentrio.errors import RunnerClosedError
 
 T = TypeVar("T")
@@ -145,7 +145,8 @@ class TaskScheduler:
                 began = True
                 token = innermost.set(ticket)
                 try:
-                    result = await coro
+                    with span("sentrio.scheduler.task", task=getattr(coro, "__qualname__", None)):
+                        result = await coro
                 except Exception:
                     outcome = "failed"
                     raise
