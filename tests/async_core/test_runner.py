@@ -3,7 +3,8 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import math
-from collections.abc import AsyncIterator, Iterator
+import types
+from collections.abc import AsyncIterator, Generator, Iterator
 from typing import Any
 
 import anyio
@@ -11,6 +12,7 @@ import anyio.lowlevel
 import pytest
 
 import sentrio.async_core.runner
+from sentrio.async_core._isolated import isolated
 from sentrio.async_core.background import async_background
 from sentrio.async_core.runner import AsyncRunner, TaskPriority, TaskScheduler
 from sentrio.errors import OptionValueError, RunnerClosedError, UnknownOptionError
@@ -229,6 +231,42 @@ async def test_gather_is_ended_by_a_shutdown() -> None:
         tg.start_soon(gather)
         await anyio.wait_all_tasks_blocked()
         await runner.shutdown(wait=False)
+
+
+def test_gather_is_ended_by_a_shutdown_before_it_has_begun() -> None:
+    async def main() -> None:
+        runner = AsyncRunner(2)
+        await runner.start()
+        gathered = await asyncio.gather(
+            runner.gather([Gauge().work() for _ in range(5)]),
+            runner.shutdown(wait=False),
+            return_exceptions=True,
+        )
+        assert [type(outcome) for outcome in gathered] == [RunnerClosedError, type(None)]
+
+    asyncio.run(main())
+
+
+def test_closing_gather_closes_what_it_runs() -> None:
+    """As the end of an interpreter does to a coroutine in the middle."""
+    log: list[str] = []
+
+    @types.coroutine
+    def suspend() -> Generator[str, None, None]:
+        yield "suspended"
+
+    async def work() -> None:
+        try:
+            await suspend()
+        finally:
+            log.append(f"closed with {variable.get()}")
+
+    context = contextvars.copy_context()
+    context.run(variable.set, 5)
+    running = isolated(work(), context)
+    assert running.send(None) == "suspended"
+    running.close()
+    assert log == ["closed with 5"]
 
 
 async def test_a_shutdown_that_waits_waits_for_gather() -> None:
@@ -467,6 +505,42 @@ async def test_an_error_of_the_consumer_comes_out_as_itself() -> None:
     with pytest.raises(LookupError) as caught:
         await consume()
     assert caught.value is own
+
+
+async def test_a_second_error_is_noted_on_the_first() -> None:
+    async def consume() -> None:
+        async with AsyncRunner(2) as runner, runner.stream(lambda n: fail(OSError()), [1]):
+            await anyio.sleep(0.02)
+            raise LookupError("mine")
+
+    with pytest.raises(LookupError) as caught:
+        await consume()
+    assert caught.value.__notes__ == ["besides, a task of the stream raised OSError"]
+
+
+async def test_a_generator_of_items_is_closed() -> None:
+    closed: list[str] = []
+
+    def items() -> Iterator[int]:
+        try:
+            yield from range(100)
+        finally:
+            closed.append("items")
+
+    async with AsyncRunner(1) as runner, runner.stream(Gauge().work, items()) as results:
+        await anext(results)
+    assert closed == ["items"]
+
+
+def test_a_function_that_raises_cancelled_error_ends_the_stream() -> None:
+    async def main() -> None:
+        async with AsyncRunner(2) as runner:
+            async with runner.stream(lambda n: fail(asyncio.CancelledError()), [1, 2]) as results:
+                with pytest.raises(asyncio.CancelledError):
+                    await anext(results)
+            assert await runner.submit(Gauge().work(1)) == 1
+
+    asyncio.run(main())
 
 
 async def test_stream_refuses_what_can_not_be_iterated() -> None:
