@@ -183,18 +183,14 @@ async def test_errors_of_those_that_were_cancelled_are_noted() -> None:
 async def test_errors_as_values() -> None:
     errors = [LookupError("one"), OSError("two")]
     async with AsyncRunner(2) as runner:
-        results = await runner.gather(
-            [fail(errors[0]), Gauge().work(1), fail(errors[1])], return_exceptions=True
-        )
+        results = await runner.gather([fail(errors[0]), Gauge().work(1), fail(errors[1])], return_exceptions=True)
     assert results == [errors[0], 1, errors[1]]
 
 
 def test_a_coroutine_that_raises_cancelled_error_is_an_outcome() -> None:
     async def main() -> None:
         async with AsyncRunner(2) as runner:
-            results = await runner.gather(
-                [fail(asyncio.CancelledError()), Gauge().work(1)], return_exceptions=True
-            )
+            results = await runner.gather([fail(asyncio.CancelledError()), Gauge().work(1)], return_exceptions=True)
             assert isinstance(results[0], asyncio.CancelledError)
             assert results[1] == 1
             gauge = Gauge()
@@ -311,23 +307,23 @@ async def test_scopes_groups_and_timeouts_work_inside() -> None:
 
 
 async def test_coroutines_that_never_wait_do_not_hold_the_loop() -> None:
-    worst = 0.0
+    turns = 0
 
     async def watch() -> None:
-        nonlocal worst
+        nonlocal turns
         while True:
-            before = anyio.current_time()
+            turns += 1
             await anyio.lowlevel.checkpoint()
-            worst = max(worst, anyio.current_time() - before)
 
     async def busy() -> None:
         sum(range(20_000))
 
     async with AsyncRunner(1) as runner, anyio.create_task_group() as tg:
         tg.start_soon(watch)
-        await runner.gather([busy() for _ in range(2000)])
+        await runner.gather([busy() for _ in range(1000)])
         tg.cancel_scope.cancel()
-    assert worst < 0.1
+    # A turn every five milliseconds, of at least two hundred that the work takes.
+    assert turns >= 15
 
 
 async def test_gather_lets_the_urgent_pass() -> None:
@@ -401,12 +397,16 @@ async def test_stream_over_sync_and_async_items_within_the_limit() -> None:
 
 
 async def test_stream_gives_results_as_they_come() -> None:
-    async def sleep(seconds: float) -> float:
-        await anyio.sleep(seconds)
-        return seconds
+    gates = [anyio.Event() for _ in range(3)]
 
-    async with AsyncRunner(3) as runner, runner.stream(sleep, [0.05, 0.0, 0.02]) as results:
-        assert [value async for value in results] == [0.0, 0.02, 0.05]
+    async def wait(number: int) -> int:
+        await gates[number].wait()
+        return number
+
+    async with AsyncRunner(3) as runner, runner.stream(wait, range(3)) as results:
+        for number in (1, 2, 0):
+            gates[number].set()
+            assert await anext(results) == number
 
 
 async def test_stream_takes_a_plain_function() -> None:

@@ -86,9 +86,7 @@ class TaskScheduler:
     def __init__(self, max_concurrent: int = 10, *, aging_seconds: float | None = 10.0) -> None:
         check_count("max_concurrent", max_concurrent)
         check_number("aging_seconds", aging_seconds, finite=False, unit=" seconds", or_none=True)
-        self._slots = Slots(
-            max_concurrent, math.inf if aging_seconds is None else aging_seconds, "task scheduler"
-        )
+        self._slots = Slots(max_concurrent, math.inf if aging_seconds is None else aging_seconds, "task scheduler")
         self._counts = dict.fromkeys(_OUTCOMES, 0)
 
     @property
