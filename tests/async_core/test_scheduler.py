@@ -4,6 +4,7 @@ import asyncio
 import functools
 import gc
 import math
+import weakref
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -11,6 +12,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from sentrio.async_core._slots import Ticket, innermost
 from sentrio.async_core.background import async_background
 from sentrio.async_core.scheduler import TaskPriority, TaskScheduler
 from sentrio.errors import RunnerClosedError, UnknownOptionError
@@ -518,6 +520,33 @@ async def test_a_task_started_by_an_ended_task_is_nobodys_child() -> None:
         assert await handle == 4
 
 
+async def test_tasks_that_start_tasks_without_an_end_do_not_keep_them_all() -> None:
+    tickets: list[weakref.ref[Ticket]] = []
+    generations = 200
+    done = anyio.Event()
+
+    async with TaskScheduler(max_concurrent=2) as scheduler:
+
+        async def generation(number: int) -> None:
+            ticket = innermost.get()
+            assert ticket is not None
+            tickets.append(weakref.ref(ticket))
+            if number == generations:
+                done.set()
+                return
+            handles.append(async_background(scheduler.submit(generation(number + 1))))
+            await anyio.sleep(0.001 * (number % 2))  # some overlap with the next generation, some do not
+
+        handles: list[Awaitable[None]] = []
+        await scheduler.submit(generation(0))
+        await done.wait()
+        while handles:
+            await handles.pop()
+        await anyio.sleep(0.01)
+        gc.collect()
+        assert sum(ticket() is not None for ticket in tickets) < generations / 4
+
+
 async def test_nested_through_another_scheduler() -> None:
     async with TaskScheduler(max_concurrent=1) as outer, TaskScheduler(max_concurrent=1) as inner:
 
@@ -571,11 +600,26 @@ async def test_what_is_refused_closes_the_coroutine() -> None:
     async with TaskScheduler() as scheduler:
         with pytest.raises(ValueError, match="timeout must be at least 0 seconds or None, got -1"):
             await scheduler.submit(number(1), timeout=-1)
-        with pytest.raises(ValueError, match="9 is not a valid TaskPriority"):
+        with pytest.raises(ValueError, match=r"priority must be a TaskPriority \(CRITICAL, .*\), got 9"):
             await scheduler.submit(number(1), priority=9)  # type: ignore[arg-type]
         with pytest.raises(TypeError, match=r"call the function: submit\(number\(\)\)"):
             await scheduler.submit(number)  # type: ignore[arg-type]
         assert await scheduler.submit(number(1), 0) == 1  # type: ignore[arg-type]
+
+
+async def test_a_coroutine_that_somebody_else_awaits_is_left_alone() -> None:
+    async with TaskScheduler() as scheduler, anyio.create_task_group() as tg:
+        coro = number(5)
+        results: list[int] = []
+
+        async def first() -> None:
+            results.append(await coro)
+
+        tg.start_soon(first)
+        await anyio.lowlevel.checkpoint()
+        with pytest.raises(RuntimeError, match="awaited"):
+            await scheduler.submit(coro)
+    assert results == [5]
 
 
 # --- telemetry -------------------------------------------------------------------------------------------
@@ -606,6 +650,29 @@ async def test_telemetry_counts_and_changes_no_outcome(monkeypatch: pytest.Monke
     monkeypatch.setattr(metrics, "get_meter_provider", broken)
     async with TaskScheduler() as scheduler:
         assert await scheduler.submit(number(2)) == 2
+
+
+async def test_telemetry_traces_tasks_with_their_parents(monkeypatch: pytest.MonkeyPatch) -> None:
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
+    async with TaskScheduler(1) as scheduler:
+
+        async def parent() -> int:
+            return await scheduler.submit(number(1))
+
+        assert await scheduler.submit(parent()) == 1
+    child, outer = exporter.get_finished_spans()
+    assert child.parent is not None
+    assert outer.context is not None
+    assert child.parent.span_id == outer.context.span_id
+    assert (child.name, dict(child.attributes or {})) == ("sentrio.scheduler.task", {"task": "number"})
 
 
 # --- cancelled at every point ----------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 
-from sentrio.async_core._checks import close_coroutine, require_coroutine
+from sentrio.async_core._checks import close_coroutine, has_begun, require_coroutine
 from sentrio.async_core._isolated import isolated
 from sentrio.async_core._slots import Slots, Ticket, innermost
 from sentrio.async_core.scheduler import TaskPriority
@@ -46,6 +46,11 @@ class Turns:
         return True
 
 
+def _close_all(coros: Iterable[Coroutine[Any, Any, Any]]) -> None:
+    for coro in coros:
+        close_coroutine(coro)  # does nothing to those that have run
+
+
 class Gathering:
     """One call of ``gather``."""
 
@@ -63,7 +68,15 @@ class Gathering:
         try:
             for coro in given:
                 require_coroutine("gather", coro)
-            self._slots.require_open()
+                if has_begun(coro):
+                    raise RuntimeError(f"gather got a coroutine that was awaited already: {coro!r}")
+            if len(set(map(id, given))) < len(given):
+                raise RuntimeError("gather got the same coroutine object twice; call the function for each")
+            self._slots.begin_call()
+        except BaseException:
+            _close_all(given)
+            raise
+        try:
             self._waiting.extend(enumerate(given))
             self._results = [None] * len(given)
             async with anyio.create_task_group() as tg:
@@ -71,8 +84,8 @@ class Gathering:
                 for number in range(min(len(given), self._slots.total)):
                     tg.start_soon(self._work, name=f"sentrio: gather {number}")
         finally:
-            for coro in given:
-                close_coroutine(coro)  # does nothing to those that have run
+            self._slots.end_call()
+            _close_all(given)
         if self._error is not None:
             try:
                 raise self._error
@@ -83,7 +96,7 @@ class Gathering:
     async def _work(self) -> None:
         while self._waiting:
             try:
-                ticket = self._slots.enter(TaskPriority.NORMAL)
+                ticket = self._slots.enter(TaskPriority.NORMAL, in_call=True)
             except RunnerClosedError as exc:
                 self._fail(exc)
                 return

@@ -34,6 +34,7 @@ class Ticket:
     """The way of one piece of work through the slots: it waits, holds a slot, and leaves."""
 
     __slots__ = (
+        "__weakref__",
         "_children",
         "_lent",
         "_order",
@@ -86,6 +87,8 @@ class Slots:
         self._count = 0
         self._live: set[Ticket] = set()
         self._open: bool | None = None  # None: never opened
+        self._cancelled = False  # closed for calls that had begun, too
+        self._calls = 0
         self._emptied: anyio.Event | None = None
         self._new_scope: Callable[..., anyio.CancelScope] = anyio.CancelScope
         self._new_event: Callable[[], anyio.Event] = anyio.Event
@@ -115,17 +118,37 @@ class Slots:
         loop = anyio.lowlevel.current_token().native_token
         self._time = getattr(loop, "time", anyio.current_time)
         self._open = True
+        self._cancelled = False
 
-    def enter(self, priority: int, deadline: float = math.inf) -> Ticket:
+    def begin_call(self) -> None:
+        """Begin a call that enters again and again; a shutdown that waits, waits for its ``end_call()``.
+
+        :raises sentrio.errors.RunnerClosedError: if the slots are closed
+        """
+        self.require_open()
+        self._calls += 1
+
+    def end_call(self) -> None:
+        """End what ``begin_call`` began."""
+        self._calls -= 1
+        self._notice_emptied()
+
+    def enter(self, priority: int, deadline: float = math.inf, *, in_call: bool = False) -> Ticket:
         """Take a slot, or a place among those who wait. Whoever enters must ``leave()``.
 
         The work, and the waiting for it, belongs inside the ticket's ``scope``.
 
+        :param in_call: this is part of a call that has begun before the slots were closed
         :raises sentrio.errors.RunnerClosedError: if the slots are closed
         """
-        outer = innermost.get()
+        link = outer = _nearest_active(innermost.get())
+        while link is not None:
+            # Tickets that have left are of no use. Without this, tasks that start tasks without an end would
+            # keep them all.
+            link.outer = _nearest_active(link.outer)
+            link = link.outer
         parent = self._parent_of(outer)
-        if not self._open and parent is None:
+        if not self._open and parent is None and (self._cancelled or not in_call):
             self.require_open()
 
         ticket = Ticket(self, deadline, outer)
@@ -153,6 +176,7 @@ class Slots:
         """Take no more work but that of work that is running; with ``cancel``, end what runs and waits."""
         self._open = False
         if cancel:
+            self._cancelled = True
             for ticket in tuple(self._live):
                 ticket.closed = True
                 ticket.scope.cancel()
@@ -167,7 +191,7 @@ class Slots:
 
     async def emptied(self) -> None:
         """Wait until everybody has left."""
-        while self._live:
+        while self._live or self._calls:
             if self._emptied is None:
                 self._emptied = anyio.Event()
             await self._emptied.wait()
@@ -224,7 +248,13 @@ class Slots:
             if not root._users:
                 self._free += 1
                 self._dispatch()
-        if not self._live and self._emptied is not None:
+        # What a context variable or a traceback may keep alive must not keep others alive.
+        ticket.root = ticket._parent = ticket._children = None
+        if not self._live:
+            self._notice_emptied()
+
+    def _notice_emptied(self) -> None:
+        if not (self._live or self._calls) and self._emptied is not None:
             self._emptied.set()
             self._emptied = None
 
@@ -267,6 +297,12 @@ class Slots:
         if self._given_up > max(_GIVEN_UP_AT_MOST, self._waiting):
             self._queues = {priority: deque(filter(_waits, queue)) for priority, queue in self._queues.items()}
             self._given_up = 0
+
+
+def _nearest_active(ticket: Ticket | None) -> Ticket | None:
+    while ticket is not None and not ticket.active:
+        ticket = ticket.outer
+    return ticket
 
 
 def _order(ticket: Ticket) -> tuple[float, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ("SchedulerStatistics", "TaskPriority", "TaskScheduler")
 
+import logging
 import math
 from collections.abc import Coroutine
 from enum import IntEnum
@@ -22,11 +23,13 @@ from sentrio.async_core._checks import (
     known_options,
     require_coroutine,
 )
-from sentrio.async_core._slots import Slots, Ticket, innermost
-from sentrio.async_core.telemetry import metric_counter
+from sentrio.async_core._slots import Slots, innermost
+from sentrio.async_core.telemetry import metric_counter, span
 from sentrio.errors import RunnerClosedError
 
 T = TypeVar("T")
+
+logger = logging.getLogger("sentrio.async_core.scheduler")
 
 
 class TaskPriority(IntEnum):
@@ -37,6 +40,14 @@ class TaskPriority(IntEnum):
     NORMAL = 2
     LOW = 3
     BACKGROUND = 4
+
+
+def _as_priority(value: Any) -> TaskPriority:
+    try:
+        return TaskPriority(value)
+    except ValueError:
+        names = ", ".join(priority.name for priority in TaskPriority)
+        raise ValueError(f"priority must be a TaskPriority ({names}), got {value!r}") from None
 
 
 _OUTCOMES = ("succeeded", "failed", "timed_out", "cancelled")
@@ -119,7 +130,7 @@ class TaskScheduler:
         try:
             require_coroutine("submit", coro)
             if type(priority) is not TaskPriority:
-                priority = TaskPriority(priority)
+                priority = _as_priority(priority)
             deadline = math.inf
             if timeout is not None:
                 check_seconds("timeout", timeout)
@@ -129,7 +140,7 @@ class TaskScheduler:
             close_coroutine(coro)
             raise
 
-        outcome = "cancelled"
+        outcome, began = "cancelled", False
         try:
             with ticket.scope:
                 # Not in a method of the ticket: each coroutine between us and the loop costs a tenth.
@@ -137,9 +148,11 @@ class TaskScheduler:
                     await anyio.lowlevel.checkpoint()
                 else:
                     await ticket.event.wait()
+                began = True
                 token = innermost.set(ticket)
                 try:
-                    result = await coro
+                    with span("sentrio.scheduler.task", task=getattr(coro, "__qualname__", None)):
+                        result = await coro
                 except Exception:
                     outcome = "failed"
                     raise
@@ -152,10 +165,15 @@ class TaskScheduler:
                 outcome = "timed_out"
         finally:
             ticket.leave()
-            coro.close()
+            if not began:
+                close_coroutine(coro)
             self._counts[outcome] += 1
             _count_ended(1, _ATTRIBUTES[outcome, priority])
-        raise _why_cut_short(ticket, self._slots, coro, timeout)
+        name = getattr(coro, "__qualname__", "task")
+        if ticket.closed:
+            raise RunnerClosedError(self._slots.owner, f"was shut down before {name} had ended")
+        where = "" if began else ", all of them in the queue"
+        raise TimeoutError(f"{name} took longer than {timeout:g} s{where}")
 
     async def shutdown(self, wait: bool = True) -> None:
         """Take no more tasks, and end. Nobody who has submitted is left without an answer.
@@ -186,14 +204,6 @@ class TaskScheduler:
         await end_of_block(self._slots, failed=exc is not None)
 
 
-def _why_cut_short(ticket: Ticket, slots: Slots, coro: Coroutine[Any, Any, Any], timeout: float | None) -> Exception:
-    name = getattr(coro, "__qualname__", "task")
-    if ticket.closed:
-        return RunnerClosedError(slots.owner, f"was shut down before {name} had ended")
-    where = "" if ticket.root is not None else ", all of them in the queue"
-    return TimeoutError(f"{name} took longer than {timeout:g} s{where}")
-
-
 # How long a block that ends by an error waits for the tasks that it cancels.
 _GRACE_SECONDS = 5.0
 
@@ -215,5 +225,10 @@ async def end_of_block(slots: Slots, *, failed: bool) -> None:
 
 async def _cancel_all(slots: Slots) -> None:
     slots.close(cancel=True)
-    with anyio.move_on_after(_GRACE_SECONDS, shield=True):
+    with anyio.move_on_after(_GRACE_SECONDS, shield=True) as scope:
         await slots.emptied()
+    if scope.cancelled_caught:
+        logger.warning(
+            "%d tasks of the %s still run %g s after they were cancelled",
+            slots.running, slots.owner, _GRACE_SECONDS,
+        )  # fmt: skip
