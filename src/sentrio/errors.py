@@ -11,6 +11,7 @@
     ├── SourceError                          a source that can not be read, or changed while it was read
     ├── RunningLoopError (RuntimeError)      a blocking call inside a running event loop
     ├── CircuitOpenError (RuntimeError)      a circuit breaker refused an attempt
+    ├── QueueClosedError (RuntimeError)      a queue that takes or gives nothing more
     ├── HTTPRequestError                     a request that got no usable answer
     │   ├── HTTPTimeoutError                 it took too long
     │   ├── HTTPStatusError                  the answer is an error status, where one is not welcome
@@ -36,6 +37,7 @@ __all__ = (
     "HTTPTimeoutError",
     "OptionValueError",
     "Problem",
+    "QueueClosedError",
     "RunError",
     "RunningLoopError",
     "SentrioError",
@@ -191,6 +193,19 @@ class CircuitOpenError(SentrioError, RuntimeError):
         if self.retry_in:
             return f"{what} is open after too many failures; try again in {self.retry_in:.3g} s"
         return f"{what} is half open and its probes are on their way; try again when they have answered"
+
+
+class QueueClosedError(SentrioError, RuntimeError):
+    """A queue was closed: nothing can be put any more, and what was in it has been got."""
+
+    def __init__(self, operation: str) -> None:
+        super().__init__(operation)
+        self.operation = operation
+
+    def __str__(self) -> str:
+        if self.operation == "put":
+            return "the queue is closed and takes nothing more"
+        return "the queue is closed and empty; a loop over it ends without this error"
 
 
 class HTTPRequestError(SentrioError):

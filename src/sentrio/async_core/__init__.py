@@ -6,18 +6,26 @@ __all__ = (
     "AsyncDirectoryWatcher",
     "AsyncFileReader",
     "AsyncFileWriter",
+    "AsyncPipeline",
+    "AsyncQueue",
+    "AsyncStream",
     "BackgroundHandle",
     "BackgroundTask",
     "FileChange",
     "FileChangeKind",
     "RetryPolicy",
     "async_background",
+    "async_batch",
     "async_copy_file",
     "async_file_exists",
+    "async_filter",
+    "async_map",
+    "async_merge",
     "async_mkdir",
     "async_read_file",
     "async_run",
     "async_timeout",
+    "async_window",
     "async_write_file",
     "walk_async",
     "with_retry",
@@ -45,5 +53,13 @@ from sentrio.async_core.file import write_atomically as write_atomically
 from sentrio.async_core.limits import with_semaphore as with_semaphore
 from sentrio.async_core.retry import RetryPolicy as RetryPolicy
 from sentrio.async_core.retry import with_retry as with_retry
+from sentrio.async_core.streams import AsyncPipeline as AsyncPipeline
+from sentrio.async_core.streams import AsyncQueue as AsyncQueue
+from sentrio.async_core.streams import AsyncStream as AsyncStream
+from sentrio.async_core.streams import async_batch as async_batch
+from sentrio.async_core.streams import async_filter as async_filter
+from sentrio.async_core.streams import async_map as async_map
+from sentrio.async_core.streams import async_merge as async_merge
+from sentrio.async_core.streams import async_window as async_window
 from sentrio.async_core.timeouts import async_timeout as async_timeout
 from sentrio.async_core.timeouts import with_timeout as with_timeout
