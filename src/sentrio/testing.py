@@ -249,7 +249,10 @@ def _counting_tasks(counter: _Counter) -> Iterator[None]:
     def factory(
         loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], **options: Any
     ) -> asyncio.Task[Any]:
-        return asyncio.Task(_driven(coro, counter), loop=loop, **options)
+        task = asyncio.Task(_driven(coro, counter), loop=loop, **options)
+        # A task that is cancelled before its first step closes the coroutine that it was given, not ours.
+        task.add_done_callback(lambda _: coro.close())
+        return task
 
     loop.set_task_factory(factory)  # type: ignore[arg-type]  # typeshed wants a generic protocol
     try:
