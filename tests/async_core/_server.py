@@ -11,14 +11,15 @@ import os
 import socket
 import struct
 from collections import defaultdict
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from itertools import pairwise
 from typing import Any
 
 import anyio
 import attrs
 from anyio.abc import SocketAttribute, SocketStream
+from anyio.from_thread import start_blocking_portal
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 Behaviour = Callable[["Exchange"], Awaitable[None]]
@@ -161,6 +162,16 @@ async def serving() -> AsyncGenerator[Server]:
             tg.start_soon(listener.serve, server._connection)
             yield server
             tg.cancel_scope.cancel()
+
+
+@contextmanager
+def serving_elsewhere() -> Generator[Server]:
+    """Serve in a thread of its own, out of the way of tests that count tasks or cancel at every point.
+
+    (asyncio loses a connection that is accepted in the moment of a cancellation.)
+    """
+    with start_blocking_portal("asyncio") as portal, portal.wrap_async_context_manager(serving()) as server:
+        yield server
 
 
 def answer(status: int = 200, body: bytes = b"", **headers: str) -> Behaviour:

@@ -3,23 +3,68 @@
 from __future__ import annotations
 
 __all__ = (
+    "AsyncHTTPClient",
     "BackgroundHandle",
     "BackgroundTask",
+    "CircuitBreaker",
+    "CircuitState",
+    "DownloadResult",
     "RetryPolicy",
     "async_background",
+    "async_batch_requests",
+    "async_download",
     "async_run",
     "async_timeout",
+    "async_upload",
+    "metric_counter",
+    "metric_histogram",
+    "span",
     "with_retry",
     "with_semaphore",
     "with_timeout",
 )
 
+from typing import TYPE_CHECKING, Any
+
 from sentrio.async_core.background import BackgroundHandle as BackgroundHandle
 from sentrio.async_core.background import BackgroundTask as BackgroundTask
 from sentrio.async_core.background import async_background as async_background
 from sentrio.async_core.background import async_run as async_run
+from sentrio.async_core.circuit import CircuitBreaker as CircuitBreaker
+from sentrio.async_core.circuit import CircuitState as CircuitState
 from sentrio.async_core.limits import with_semaphore as with_semaphore
 from sentrio.async_core.retry import RetryPolicy as RetryPolicy
 from sentrio.async_core.retry import with_retry as with_retry
+from sentrio.async_core.telemetry import metric_counter as metric_counter
+from sentrio.async_core.telemetry import metric_histogram as metric_histogram
+from sentrio.async_core.telemetry import span as span
 from sentrio.async_core.timeouts import async_timeout as async_timeout
 from sentrio.async_core.timeouts import with_timeout as with_timeout
+
+if TYPE_CHECKING:
+    from sentrio.async_core.http import AsyncHTTPClient as AsyncHTTPClient
+    from sentrio.async_core.http import DownloadResult as DownloadResult
+    from sentrio.async_core.http import async_batch_requests as async_batch_requests
+    from sentrio.async_core.http import async_download as async_download
+    from sentrio.async_core.http import async_upload as async_upload
+
+# These load httpx, which takes a quarter of a second: not before somebody asks for one of them.
+_LAZY = {
+    "AsyncHTTPClient": "sentrio.async_core.http",
+    "DownloadResult": "sentrio.async_core.http",
+    "async_batch_requests": "sentrio.async_core.http",
+    "async_download": "sentrio.async_core.http",
+    "async_upload": "sentrio.async_core.http",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        import importlib
+
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})
