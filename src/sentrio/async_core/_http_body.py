@@ -57,7 +57,8 @@ class RequestBody(httpx.AsyncByteStream):
                 return await anext(self._pieces)
             assert self._parts is not None  # noqa: S101  # for the type checker
             for piece in self._parts:
-                return piece
+                if piece:  # a request without a body has an empty one, whose sending takes its time too
+                    return piece
         except Exception as exc:
             if not isinstance(exc, StopAsyncIteration):
                 self.error = exc

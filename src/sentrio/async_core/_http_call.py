@@ -202,7 +202,10 @@ class Answer:
     async def open(self, *, stream: bool, headers: dict[str, str] | None) -> None:
         """Send the request and take the answer, whole or without its body."""
         call = self.call
-        await call.client.slots.acquire_on_behalf_of(self)
+        try:
+            call.client.slots.acquire_on_behalf_of_nowait(self)
+        except anyio.WouldBlock:  # the other way round would cost a turn of the loop for every request
+            await call.client.slots.acquire_on_behalf_of(self)
         self._slot = True
         if call.breaker is not None:
             self._attempt = call.breaker.attempt()

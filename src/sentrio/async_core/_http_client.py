@@ -7,6 +7,7 @@ __all__ = ("AsyncHTTPClient",)
 import math
 import os
 import ssl
+import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from types import TracebackType
@@ -196,7 +197,7 @@ class AsyncHTTPClient:
         :raises TypeError: if an option is unknown
         """
         call = self.call(method, url, **options)
-        began = anyio.current_time()
+        began = time.perf_counter()
         with span(
             "sentrio.http.request",
             **{"http.request.method": call.method, "url.full": call.shown, "server.address": call.shown.host},
@@ -208,7 +209,7 @@ class AsyncHTTPClient:
             current.set_attribute("http.response.status_code", response.status_code)
             current.set_attribute("http.request.resend_count", call.attempts - 1)
         _duration(
-            anyio.current_time() - began,
+            time.perf_counter() - began,
             {
                 "http.request.method": call.method,
                 "http.response.status_code": response.status_code,
@@ -280,8 +281,10 @@ class AsyncHTTPClient:
             )
         check_options("AsyncHTTPClient.request", options)
         given: dict[str, Any] = dict(options)
-        timeout = given.pop("timeout", self.timeout)
-        check_timeout(timeout)
+        timeout = self.timeout
+        if "timeout" in given:
+            timeout = given.pop("timeout")
+            check_timeout(timeout)
         method = method.upper()
         url, auth = _without_credentials(self._checked_url(url), given.get("auth", self.auth))
         if auth is not None:

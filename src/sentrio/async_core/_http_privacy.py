@@ -61,9 +61,12 @@ class PrivateURL(httpx.URL):
     def __init__(self, url: httpx.URL | str, *, hide_path: bool = False) -> None:
         super().__init__(url)
         self._hide_path = hide_path
+        self._text: str | None = None
 
     def __str__(self) -> str:
-        return shown(self, hide_path=self._hide_path)
+        if self._text is None:
+            self._text = shown(self, hide_path=self._hide_path)
+        return self._text
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self)!r})"
@@ -83,12 +86,13 @@ class PrivateURL(httpx.URL):
 
 def make_private(request: httpx.Request, *, hide_path: bool = False) -> None:
     """Let neither httpx nor httpcore print the secrets of ``request``; harmless when done again."""
-    if not isinstance(request.url, PrivateURL):
-        request.url = PrivateURL(request.url, hide_path=hide_path)
+    if isinstance(request.url, PrivateURL):
+        return
+    request.url = PrivateURL(request.url, hide_path=hide_path)
     # A trace costs some ten calls a request, so it is there only when somebody would write the records.
     if any(logger.isEnabledFor(logging.DEBUG) for logger in _HTTPCORE_LOGGERS):
         trace = request.extensions.get("trace")
-        if not isinstance(trace, _TameTrace):
+        if not isinstance(trace, _TameTrace):  # a redirect inherits it
             request.extensions = {**request.extensions, "trace": _TameTrace(trace)}
 
 
