@@ -10,6 +10,9 @@
     ├── ConfigurationError (ValueError)      what is wrong with a configuration file, with positions
     ├── SourceError                          a source that can not be read, or changed while it was read
     ├── RunningLoopError (RuntimeError)      a blocking call inside a running event loop
+    ├── ClosedError (RuntimeError)           something that was not started yet, or was closed
+    │   ├── PoolClosedError                  a pool
+    │   └── RunnerClosedError                a task scheduler or an async runner
     ├── CircuitOpenError (RuntimeError)      a circuit breaker refused an attempt
     ├── HTTPRequestError                     a request that got no usable answer
     │   ├── HTTPTimeoutError                 it took too long
@@ -30,13 +33,16 @@ __all__ = (
     "CheckpointUndecided",
     "ChecksumError",
     "CircuitOpenError",
+    "ClosedError",
     "ConfigurationError",
     "HTTPRequestError",
     "HTTPStatusError",
     "HTTPTimeoutError",
     "OptionValueError",
+    "PoolClosedError",
     "Problem",
     "RunError",
+    "RunnerClosedError",
     "RunningLoopError",
     "SentrioError",
     "SourceError",
@@ -236,6 +242,26 @@ class ChecksumError(HTTPRequestError):
         self.algorithm = algorithm
         self.expected = expected
         self.actual = actual
+
+
+class ClosedError(SentrioError, RuntimeError):
+    """Something that takes no work, since it was not started yet or was closed."""
+
+    def __init__(self, owner: str, problem: str) -> None:
+        super().__init__(owner, problem)
+        self.owner = owner
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.owner} {self.problem}"
+
+
+class PoolClosedError(ClosedError):
+    """A pool that is closed: it takes no work, and whoever waited for it gets this error."""
+
+
+class RunnerClosedError(ClosedError):
+    """A scheduler or runner that does not run: it takes no work, and what it had to drop gets this error."""
 
 
 class RunError(SentrioError):

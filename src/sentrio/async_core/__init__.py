@@ -4,12 +4,17 @@ from __future__ import annotations
 
 __all__ = (
     "AsyncHTTPClient",
+    "AsyncRunner",
     "BackgroundHandle",
     "BackgroundTask",
     "CircuitBreaker",
     "CircuitState",
+    "Clock",
     "DownloadResult",
+    "ResourcePool",
     "RetryPolicy",
+    "TaskPriority",
+    "TaskScheduler",
     "async_background",
     "async_batch_requests",
     "async_download",
@@ -32,9 +37,14 @@ from sentrio.async_core.background import async_background as async_background
 from sentrio.async_core.background import async_run as async_run
 from sentrio.async_core.circuit import CircuitBreaker as CircuitBreaker
 from sentrio.async_core.circuit import CircuitState as CircuitState
+from sentrio.async_core.clock import Clock as Clock
 from sentrio.async_core.limits import with_semaphore as with_semaphore
+from sentrio.async_core.resources import ResourcePool as ResourcePool
 from sentrio.async_core.retry import RetryPolicy as RetryPolicy
 from sentrio.async_core.retry import with_retry as with_retry
+from sentrio.async_core.runner import AsyncRunner as AsyncRunner
+from sentrio.async_core.scheduler import TaskPriority as TaskPriority
+from sentrio.async_core.scheduler import TaskScheduler as TaskScheduler
 from sentrio.async_core.telemetry import metric_counter as metric_counter
 from sentrio.async_core.telemetry import metric_histogram as metric_histogram
 from sentrio.async_core.telemetry import span as span
