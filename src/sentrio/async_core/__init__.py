@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 __all__ = (
+    "AsyncDirectoryWatcher",
+    "AsyncFileReader",
+    "AsyncFileWriter",
     "AsyncHTTPClient",
     "AsyncRunner",
     "BackgroundHandle",
@@ -11,22 +14,31 @@ __all__ = (
     "CircuitState",
     "Clock",
     "DownloadResult",
+    "FileChange",
+    "FileChangeKind",
     "ResourcePool",
     "RetryPolicy",
     "TaskPriority",
     "TaskScheduler",
     "async_background",
     "async_batch_requests",
+    "async_copy_file",
     "async_download",
+    "async_file_exists",
+    "async_mkdir",
+    "async_read_file",
     "async_run",
     "async_timeout",
     "async_upload",
+    "async_write_file",
     "metric_counter",
     "metric_histogram",
     "span",
+    "walk_async",
     "with_retry",
     "with_semaphore",
     "with_timeout",
+    "write_atomically",
 )
 
 from typing import TYPE_CHECKING, Any
@@ -38,6 +50,18 @@ from sentrio.async_core.background import async_run as async_run
 from sentrio.async_core.circuit import CircuitBreaker as CircuitBreaker
 from sentrio.async_core.circuit import CircuitState as CircuitState
 from sentrio.async_core.clock import Clock as Clock
+from sentrio.async_core.file import AsyncDirectoryWatcher as AsyncDirectoryWatcher
+from sentrio.async_core.file import AsyncFileReader as AsyncFileReader
+from sentrio.async_core.file import AsyncFileWriter as AsyncFileWriter
+from sentrio.async_core.file import FileChange as FileChange
+from sentrio.async_core.file import FileChangeKind as FileChangeKind
+from sentrio.async_core.file import async_copy_file as async_copy_file
+from sentrio.async_core.file import async_file_exists as async_file_exists
+from sentrio.async_core.file import async_mkdir as async_mkdir
+from sentrio.async_core.file import async_read_file as async_read_file
+from sentrio.async_core.file import async_write_file as async_write_file
+from sentrio.async_core.file import walk_async as walk_async
+from sentrio.async_core.file import write_atomically as write_atomically
 from sentrio.async_core.limits import with_semaphore as with_semaphore
 from sentrio.async_core.resources import ResourcePool as ResourcePool
 from sentrio.async_core.retry import RetryPolicy as RetryPolicy

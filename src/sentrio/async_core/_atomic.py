@@ -47,9 +47,10 @@ class Replacement:
     previous: os.stat_result | None
 
     @classmethod
-    def begin(cls, path: str | os.PathLike[str], *, overwrite: bool = True) -> Self:
+    def begin(cls, path: str | os.PathLike[str], *, overwrite: bool = True, mode: int = 0o666) -> Self:
         """Create the temporary file.
 
+        :param mode: permissions of a file that is new, less what the process's mask forbids
         :raises FileExistsError: if there is something at ``path`` and ``overwrite`` is false
         :raises OSError: if the folder is missing or not writable, if ``path`` is a folder, or if the present
             file may not be written
@@ -65,7 +66,7 @@ class Replacement:
 
         folder, base = os.path.split(target)
         # 0o600 where a file is replaced: the new content may be as private as the old one was.
-        mode = 0o600 if previous is not None else 0o666
+        mode = 0o600 if previous is not None else mode
         while True:
             unique = secrets.token_hex(6)
             temporary = os.path.join(folder, f".{base[:_NAME_CHARACTERS]}.{unique}{TEMPORARY_SUFFIX}")  # noqa: PTH118
@@ -171,7 +172,7 @@ def write_atomically(
             replacement.stream.write(piece)
 
 
-def _pieces(data: Any) -> Iterable[bytes]:
+def _pieces(data: Any) -> Iterable[Any]:
     if isinstance(data, str):  # it would pass as pieces if it is empty
         raise TypeError("data must be bytes, not text: encode it first")
     return (data,) if isinstance(data, bytes | bytearray | memoryview) else data
