@@ -21,12 +21,10 @@ from sentrio.async_core._http_call import Answer, Call
 from sentrio.async_core._http_client import AsyncHTTPClient, status_error
 from sentrio.async_core._http_errors import ProtocolFailed, TimedOut
 from sentrio.async_core._http_settings import RequestOptions, check_options
+from sentrio.async_core._thread_steps import GRACE_SECONDS, acquire, clean_up
 from sentrio.async_core.telemetry import metric_counter, span
 from sentrio.async_core.threads import call_sync
 from sentrio.errors import ChecksumError, HTTPRequestError
-
-# A disk that hangs must not hang a cancellation: after this many seconds the write is left to its thread.
-_DISK_SECONDS = 5.0
 
 _bytes = metric_counter("sentrio.http.download.bytes")
 
@@ -114,7 +112,7 @@ async def async_download(
     options["headers"] = headers
     call = client.call("GET", url, **options)
     with span("sentrio.http.download", **{"url.full": call.shown}) as current:
-        replacement = await _begin(destination)
+        replacement = await acquire(Replacement.begin, destination, release=Replacement.discard)
         try:
             download = _Download(
                 call=call,
@@ -126,9 +124,9 @@ async def async_download(
                 min_rate=min_bytes_per_second,
             )
             await download.run()
-            await call_sync(replacement.commit, abandon_after=_DISK_SECONDS)
+            await call_sync(replacement.commit, abandon_after=GRACE_SECONDS)
         except BaseException:
-            await _discard(replacement)
+            await clean_up(replacement.discard)
             raise
         current.set_attribute("http.request.resend_count", call.attempts - 1)
     return download.result(Path(destination))
@@ -146,32 +144,6 @@ def _parse_checksum(checksum: str | None) -> tuple[str, str]:
     if len(digits) != length or not all(digit in "0123456789abcdef" for digit in digits):
         raise ValueError(f"checksum must have {length} hexadecimal digits for {algorithm}, got {checksum!r}")
     return algorithm, digits
-
-
-async def _begin(destination: str | os.PathLike[str]) -> Replacement:
-    made: list[Replacement] = []
-
-    def begin() -> Replacement:
-        made.append(Replacement.begin(destination))
-        return made[0]
-
-    try:
-        return await call_sync(begin, abandon_after=_DISK_SECONDS)
-    except BaseException:
-        for replacement in made:  # made, and its maker cancelled at the same time
-            await _discard(replacement)
-        raise
-
-
-async def _discard(replacement: Replacement) -> None:
-    with anyio.CancelScope(shield=True, deadline=anyio.current_time() + _DISK_SECONDS):
-        try:
-            await call_sync(replacement.discard, abandon_after=_DISK_SECONDS)
-        except BaseException:
-            # A native asyncio cancellation goes through every shield; better a short stop than a file left
-            # over.
-            replacement.discard()
-            raise
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -289,7 +261,7 @@ class _Download:
 
     async def _forget(self) -> None:
         if self.received:
-            await call_sync(self._truncate, abandon_after=_DISK_SECONDS)
+            await call_sync(self._truncate, abandon_after=GRACE_SECONDS)
         self.received = self.waiting = 0
         self.pieces = []
         self.etag = self.total = None
@@ -342,7 +314,7 @@ class _Download:
     async def _write(self) -> None:
         if self.pieces:
             pieces, self.pieces = self.pieces, []
-            await call_sync(self._write_pieces, pieces, abandon_after=_DISK_SECONDS)
+            await call_sync(self._write_pieces, pieces, abandon_after=GRACE_SECONDS)
             self.received += self.waiting
             _bytes(self.waiting)
             self.waiting = 0

@@ -17,11 +17,11 @@ import httpx
 from sentrio.async_core._checks import check_count
 from sentrio.async_core._http_client import AsyncHTTPClient
 from sentrio.async_core._http_settings import RequestOptions, check_options
+from sentrio.async_core._thread_steps import GRACE_SECONDS, acquire
 from sentrio.async_core.telemetry import span
 from sentrio.async_core.threads import call_sync
 from sentrio.errors import SourceError
 
-_DISK_SECONDS = 5.0
 _CLEANUP_SECONDS = 2.0
 
 Progress = Callable[[int, int | None], Awaitable[object] | object]
@@ -151,7 +151,7 @@ class _Body:
     async def measure(self) -> None:
         """Find out how long the body is, if that can be known."""
         if self._is_path:
-            self._content = (await call_sync(os.stat, self.source, abandon_after=_DISK_SECONDS)).st_size
+            self._content = (await call_sync(os.stat, self.source, abandon_after=GRACE_SECONDS)).st_size
         elif isinstance(self.source, bytes | bytearray | memoryview):
             self.source = memoryview(self.source).cast("B")
             self._content = len(self.source)
@@ -165,7 +165,7 @@ class _Body:
         await self._close_source()
         self._sent = self._step = 0
         if self._is_path:
-            await call_sync(self._open, abandon_after=_DISK_SECONDS)
+            self._file = await acquire(_open, self.source, release=_close)
         elif isinstance(self.source, AsyncIterable):
             self._pieces = aiter(self.source)
 
@@ -188,7 +188,7 @@ class _Body:
 
     async def _content_piece(self) -> bytes:
         if self._file is not None:
-            data = await call_sync(self._read, self._file, abandon_after=_DISK_SECONDS)
+            data = await call_sync(self._read, self._file, abandon_after=GRACE_SECONDS)
             self._check_size(more=len(data))
             return data
         if self._pieces is not None:
@@ -197,9 +197,6 @@ class _Body:
                     return piece
             return b""
         return bytes(self.source[self._sent : self._sent + self.chunk_size])
-
-    def _open(self) -> None:
-        self._file = open(self.source, "rb", buffering=0)  # noqa: PTH123, SIM115  # closed by aclose
 
     def _read(self, file: BinaryIO) -> bytes:
         self._busy = True
@@ -254,6 +251,14 @@ class _BodyIterator:
         if not piece:
             raise StopAsyncIteration
         return piece
+
+
+def _open(path: str | os.PathLike[str]) -> BinaryIO:
+    return open(path, "rb", buffering=0)  # noqa: PTH123  # closed by the body
+
+
+def _close(file: BinaryIO) -> None:
+    file.close()
 
 
 def _quoted(text: str) -> str:
