@@ -41,12 +41,12 @@ async def test_keeps_to_its_limit_and_the_clients() -> None:
         nonlocal running, peak
         running += 1
         peak = max(peak, running)
-        await anyio.sleep(0.005)
+        await anyio.sleep(0.05)
         running -= 1
         await exchange.answer(200)
 
     async with serving() as server:
-        urls = [server.on("/s", slow)] * 30
+        urls = [server.on("/s", slow)] * 12
         for limit, pool, expected in ((4, 100, 4), (50, 6, 6)):
             peak = 0
             async with AsyncHTTPClient(max_connections=pool) as client:

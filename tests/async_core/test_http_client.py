@@ -10,11 +10,15 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 from typing import Any
 
 import anyio
 import httpx
 import pytest
+from opentelemetry import metrics, trace
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from tests.async_core._server import (
     Behaviour,
     Exchange,
@@ -32,7 +36,14 @@ from tests.async_core._server import (
 )
 
 from sentrio.async_core.circuit import CircuitBreaker, CircuitState
-from sentrio.async_core.http import AsyncHTTPClient, RetryPolicy
+from sentrio.async_core.http import (
+    AsyncHTTPClient,
+    DownloadResult,
+    HTTPStatistics,
+    RetryPolicy,
+    async_download,
+    async_upload,
+)
 from sentrio.errors import (
     CircuitOpenError,
     HTTPRequestError,
@@ -142,7 +153,9 @@ async def test_waiting_for_a_connection_has_a_limit_and_blames_nobody() -> None:
     async with serving() as server, AsyncHTTPClient(QUICK, breaker, 0.1, 1) as client:
         url = server.on("/body", trickle(b"abc", gap=0.03))
         async with client.stream("GET", url):
-            with pytest.raises(HTTPTimeoutError, match=r"all 1 connections were in use for 0\.1 s") as caught:
+            with pytest.raises(
+                HTTPTimeoutError, match=r"all 1 connections of the client were in use"
+            ) as caught:
                 await client.get(server.url("/other"))
         assert isinstance(caught.value, httpx.PoolTimeout)
         assert state_of(breaker) is CircuitState.CLOSED
@@ -669,8 +682,85 @@ def test_nonsense_in_the_environment_is_named(monkeypatch: pytest.MonkeyPatch, n
         AsyncHTTPClient()
 
 
-def test_annotations_resolve_from_outside() -> None:
-    typing.get_type_hints(AsyncHTTPClient)
+@pytest.mark.parametrize("cls", [AsyncHTTPClient, HTTPStatistics, DownloadResult])
+def test_annotations_resolve_from_outside(cls: type) -> None:
+    typing.get_type_hints(cls)
+
+
+async def test_says_what_it_is_doing() -> None:
+    client = AsyncHTTPClient(NO_RETRY, max_connections=1)
+    assert client.statistics() == HTTPStatistics(connections=1, in_use=0, waiting=0, circuits={})
+    async with serving() as server, client, anyio.create_task_group() as tg:
+        await client.get(server.on("/bad", answer(500)))
+        for _ in range(3):
+            tg.start_soon(client.get, server.on("/stall", stall()))
+        await anyio.sleep(0.05)
+        seen = client.statistics()
+        assert (seen.in_use, seen.waiting) == (1, 2)
+        assert {host: circuit.failures for host, circuit in seen.circuits.items()} == {
+            f"127.0.0.1:{server.port}": 1
+        }
+        tg.cancel_scope.cancel()
+    assert client.statistics().in_use == 0
+
+
+class BrokenTelemetry:
+    """A provider whose tracer and meter raise whatever is asked of them (PEERS B1i)."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise TypeError(f"broken {name}")
+
+
+async def test_broken_telemetry_changes_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(trace, "get_tracer_provider", BrokenTelemetry)
+    monkeypatch.setattr(metrics, "get_meter_provider", BrokenTelemetry)
+    async with serving() as server, AsyncHTTPClient(QUICK) as client:
+        assert (await client.get(server.on("/", answer(503), answer(200, b"ok")))).text == "ok"
+        async with client.stream("GET", server.url("/")) as response:
+            assert await response.aread() == b"ok"
+        assert (await async_download(server.url("/"), tmp_path / "f", client)).size == 2
+        assert (await async_upload(server.url("/"), b"x", client)).status_code == 200
+
+
+async def test_counts_tries_and_times_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader])
+    monkeypatch.setattr(metrics, "get_meter_provider", lambda: provider)
+    async with serving() as server, AsyncHTTPClient(QUICK) as client:
+        await client.get(server.on("/", answer(503), answer(200)))
+    data = reader.get_metrics_data()
+    assert data is not None
+    seen: dict[str, Any] = {
+        metric.name: metric.data.data_points[0]
+        for metric in data.resource_metrics[0].scope_metrics[0].metrics
+    }
+    provider.shutdown()
+    assert (seen["sentrio.http.tries"].value, seen["sentrio.http.retries"].value) == (2, 1)
+    assert seen["http.client.request.duration"].count == 1
+    assert dict(seen["http.client.request.duration"].attributes) == {
+        "http.request.method": "GET",
+        "http.response.status_code": 200,
+        "server.address": "127.0.0.1",
+    }
+
+
+async def test_a_refusal_while_half_open_ends_the_tries() -> None:
+    """A probe that hangs must not keep a call waiting for its turn again and again."""
+    breaker = CircuitBreaker(failure_threshold=1, recovery_timeout=0)
+    async with serving() as server, AsyncHTTPClient(QUICK, breaker, timeout=None) as client:
+        url = server.on("/", answer(503, b"busy"), stall())
+        async with anyio.create_task_group() as tg:
+            probe = breaker.attempt()
+            probe.failed()
+            hanging = breaker.attempt()
+            with anyio.fail_after(2), pytest.raises(CircuitOpenError, match="half open"):
+                await client.get(url)
+            hanging.dropped()
+            tg.start_soon(client.get, server.on("/stall", stall()))
+            await anyio.wait_all_tasks_blocked()
+            with anyio.fail_after(2), pytest.raises(CircuitOpenError, match="half open"):
+                await client.get(url)
+            tg.cancel_scope.cancel()
 
 
 def test_httpx_is_loaded_when_it_is_needed() -> None:

@@ -175,6 +175,14 @@ async def test_a_url_that_is_none_is_refused_without_its_secrets(url: str) -> No
     assert SECRET not in "".join(traceback.format_exception(caught.value))
 
 
+def test_a_base_url_is_as_private() -> None:
+    with pytest.raises(ValueError, match="no usable URL") as caught:
+        AsyncHTTPClient(base_url=f"http://u:{SECRET}@host:8a/")
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
+    client = AsyncHTTPClient(base_url=f"http://{SECRET}:{SECRET}@host/{SECRET}?a={SECRET}", hide_paths=True)
+    assert SECRET not in repr(client)
+
+
 async def test_hides_paths_where_they_are_the_secret(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     async with serving() as server, AsyncHTTPClient(QUICK, hide_paths=True) as client:

@@ -23,7 +23,7 @@ BLOCK = re.compile(
 
 
 def blocks() -> list[object]:
-    found = []
+    found: list[object] = []
     for page in PAGES:
         text = (ROOT / "docs" / "toolkit" / f"{page}.md").read_text()
         for match in BLOCK.finditer(text):

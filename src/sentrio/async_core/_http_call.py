@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ("Answer", "Call", "retry_after_seconds")
+__all__ = ("Answer", "Call", "open_stream", "retry_after_seconds", "status_error")
 
 import logging
 import math
@@ -18,6 +18,7 @@ import httpx
 from sentrio.async_core._http_body import RequestBody, ResponseBody, track_iterators
 from sentrio.async_core._http_errors import (
     CircuitRefused,
+    ErrorStatus,
     PoolExhausted,
     TimedOut,
     translate,
@@ -73,6 +74,7 @@ class Call:
             result = outcome.response if isinstance(outcome, Answer) else outcome
             if not await self.wait_to_retry(result):
                 break
+        self.last = None
         if isinstance(result, HTTPRequestError):
             try:
                 raise result
@@ -110,6 +112,7 @@ class Call:
                     self.method, str(self.shown), self.attempts, exc.circuit, exc.retry_in
                 ) from None
             self.attempts -= 1
+            self.replayable = False
             # The first try met the closed circuit, so what it met is what the caller wants to know.
             return Answer(self, response=self.last) if isinstance(self.last, httpx.Response) else self.last
         except BaseException:
@@ -273,7 +276,7 @@ class Answer:
         await self.abandon(failed=None)
         call = self.call
         problem = (
-            f"all {call.client.max_connections} connections were in use for {call.timeout} s; "
+            f"all {call.client.max_connections} connections of the client were in use for too long; "
             f"close streams that are no longer needed, or raise max_connections"
         )
         return PoolExhausted(call.method, str(call.shown), call.attempts, problem)
@@ -302,13 +305,43 @@ class Answer:
         self._report(failed=failed)
         try:
             with anyio.CancelScope(shield=True, deadline=anyio.current_time() + _CLEANUP_SECONDS):
-                if self._close_iterators is not None:
-                    await self._close_iterators()
-                await self.response.aclose()
-                if self.body is not None:
-                    await self.body.aclose()
+                try:
+                    if self._close_iterators is not None:
+                        await self._close_iterators()
+                finally:
+                    await self.response.aclose()
+                    if self.body is not None:
+                        await self.body.aclose()
         finally:
             self.release()
+
+
+async def open_stream(call: Call) -> Answer:
+    """Try until there is an answer that is no error; the body is unread."""
+    while True:
+        outcome = await call.attempt(stream=True)
+        if not isinstance(outcome, Answer):
+            if await call.wait_to_retry(outcome):
+                continue
+            try:
+                raise outcome
+            finally:
+                del outcome  # the traceback refers to this frame
+        response = outcome.response
+        if response.status_code < 400:
+            return outcome
+        await outcome.aclose(failed=response.status_code >= 500)
+        if not await call.wait_to_retry(response):
+            raise status_error(call, response)
+
+
+def status_error(call: Call, response: httpx.Response) -> ErrorStatus:
+    """Return the error for a response with an error status."""
+    error = ErrorStatus(
+        call.method, str(call.shown), call.attempts, response.status_code, response.reason_phrase
+    )
+    error.response = response
+    return error
 
 
 def _is_their_fault(exc: Exception) -> bool | None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ("AsyncHTTPClient",)
+__all__ = ("AsyncHTTPClient", "HTTPStatistics")
 
 import math
 import os
 import ssl
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Self, Unpack, cast
@@ -22,8 +22,7 @@ import httpx
 from anyio import CapacityLimiter
 
 from sentrio.async_core._checks import check_count, known_options
-from sentrio.async_core._http_call import Answer, Call
-from sentrio.async_core._http_errors import ErrorStatus
+from sentrio.async_core._http_call import Call, open_stream
 from sentrio.async_core._http_privacy import PrivateURL, make_private
 from sentrio.async_core._http_settings import (
     UNSET,
@@ -34,7 +33,7 @@ from sentrio.async_core._http_settings import (
     default_connections,
     default_timeout,
 )
-from sentrio.async_core.circuit import CircuitBreaker, CircuitState
+from sentrio.async_core.circuit import CircuitBreaker, CircuitState, CircuitStatistics
 from sentrio.async_core.retry import RetryPolicy
 from sentrio.async_core.telemetry import metric_histogram, span
 from sentrio.async_core.threads import call_sync
@@ -49,7 +48,16 @@ _duration = metric_histogram("http.client.request.duration")
 
 
 def _private_url(value: httpx.URL | str) -> httpx.URL:
-    return PrivateURL(value)
+    return PrivateURL(_parsed(value))
+
+
+def _parsed(url: httpx.URL | str) -> httpx.URL:
+    """Return the URL of a text, or say what is wrong with it without showing it."""
+    try:
+        return httpx.URL(url)
+    except httpx.InvalidURL as exc:
+        problem = str(exc).partition(":")[0].partition(",")[0]
+    raise ValueError(f"this is no usable URL (not shown: it may hold secrets): {problem}")
 
 
 def _timeout_value(value: float | Unset | None) -> float | None:
@@ -78,6 +86,16 @@ async def _ssl_context(trust_env: bool) -> ssl.SSLContext:
 
 def _make_ssl_context(trust_env: bool) -> ssl.SSLContext:
     return httpx.create_ssl_context(trust_env=trust_env)
+
+
+@attrs.frozen(kw_only=True)
+class HTTPStatistics:
+    """What a client is doing."""
+
+    connections: int  #: connections that it may have
+    in_use: int  #: of these, those that a request or a stream holds
+    waiting: int  #: requests that wait for one
+    circuits: Mapping[str, CircuitStatistics]  #: by host and port, if each has a breaker of its own
 
 
 @known_options
@@ -115,7 +133,7 @@ class AsyncHTTPClient:
     circuit_breaker: CircuitBreaker | bool | None = None
     timeout: float | None = attrs.field(default=cast("None", UNSET), converter=_timeout_value)
     max_connections: int = attrs.field(default=None, converter=_connections_value)
-    base_url: httpx.URL = attrs.field(factory=httpx.URL, converter=_private_url, kw_only=True)
+    base_url: httpx.URL = attrs.field(factory=httpx.URL, converter=_private_url, kw_only=True, repr=False)
     headers: Any = attrs.field(default=None, kw_only=True, repr=False)
     cookies: Any = attrs.field(default=None, kw_only=True, repr=False)
     auth: Any = attrs.field(default=None, kw_only=True, repr=False)
@@ -174,6 +192,16 @@ class AsyncHTTPClient:
         # task, and the pool would forget the connections that it has not closed yet.
         async with anyio.create_task_group() as tg:
             tg.start_soon(_close, native, name="sentrio: close HTTP connections")
+
+    def statistics(self) -> HTTPStatistics:
+        """Return what the client is doing right now."""
+        busy = self.slots.statistics() if self._native is not None else None
+        return HTTPStatistics(
+            connections=self.max_connections,
+            in_use=busy.borrowed_tokens if busy else 0,
+            waiting=busy.tasks_waiting if busy else 0,
+            circuits={host: breaker.statistics() for host, breaker in self._breakers.items()},
+        )
 
     async def _before_each_hop(self, request: httpx.Request) -> None:
         # A redirect's target may hold a signature, and httpx logs it like any other URL.
@@ -325,11 +353,7 @@ class AsyncHTTPClient:
 
         :raises ValueError: if not; the message shows at most what is no secret of it
         """
-        try:
-            target = httpx.URL(url)
-        except httpx.InvalidURL as exc:
-            problem = str(exc).partition(":")[0].partition(",")[0]
-            raise ValueError(f"this is no usable URL (not shown: it may hold secrets): {problem}") from None
+        target = _parsed(url)
         whole = self.base_url if target.is_relative_url else target
         if whole.scheme not in ("http", "https") or not whole.host:
             seen = PrivateURL(target, hide_path=self.hide_paths)
@@ -365,31 +389,3 @@ def _without_credentials(url: httpx.URL, auth: Any) -> tuple[httpx.URL, Any]:
 async def _close(native: httpx.AsyncClient) -> None:
     with anyio.CancelScope(shield=True, deadline=anyio.current_time() + _CLOSE_SECONDS):
         await native.aclose()
-
-
-async def open_stream(call: Call) -> Answer:
-    """Try until there is an answer that is no error; the body is unread."""
-    while True:
-        outcome = await call.attempt(stream=True)
-        if not isinstance(outcome, Answer):
-            if await call.wait_to_retry(outcome):
-                continue
-            try:
-                raise outcome
-            finally:
-                del outcome  # the traceback refers to this frame
-        response = outcome.response
-        if response.status_code < 400:
-            return outcome
-        await outcome.aclose(failed=response.status_code >= 500)
-        if not await call.wait_to_retry(response):
-            raise status_error(call, response)
-
-
-def status_error(call: Call, response: httpx.Response) -> ErrorStatus:
-    """Return the error for a response with an error status."""
-    error = ErrorStatus(
-        call.method, str(call.shown), call.attempts, response.status_code, response.reason_phrase
-    )
-    error.response = response
-    return error

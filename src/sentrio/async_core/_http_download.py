@@ -17,8 +17,8 @@ import httpx
 
 from sentrio.async_core._atomic import Replacement
 from sentrio.async_core._checks import check_count, check_number
-from sentrio.async_core._http_call import Answer, Call
-from sentrio.async_core._http_client import AsyncHTTPClient, status_error
+from sentrio.async_core._http_call import Answer, Call, status_error
+from sentrio.async_core._http_client import AsyncHTTPClient
 from sentrio.async_core._http_errors import ProtocolFailed, TimedOut
 from sentrio.async_core._http_settings import RequestOptions, check_options
 from sentrio.async_core._thread_steps import GRACE_SECONDS, acquire, clean_up

@@ -7,6 +7,7 @@ __all__ = (
     "CircuitBreaker",
     "CircuitState",
     "DownloadResult",
+    "HTTPStatistics",
     "PrivateURL",
     "RetryPolicy",
     "async_batch_requests",
@@ -15,7 +16,7 @@ __all__ = (
 )
 
 from sentrio.async_core._http_batch import async_batch_requests
-from sentrio.async_core._http_client import AsyncHTTPClient
+from sentrio.async_core._http_client import AsyncHTTPClient, HTTPStatistics
 from sentrio.async_core._http_download import DownloadResult, async_download
 from sentrio.async_core._http_privacy import PrivateURL
 from sentrio.async_core._http_upload import async_upload
