@@ -231,6 +231,21 @@ async def test_gather_is_ended_by_a_shutdown() -> None:
         await runner.shutdown(wait=False)
 
 
+async def test_a_shutdown_that_waits_waits_for_gather() -> None:
+    gauge = Gauge()
+    runner = AsyncRunner(2)
+    await runner.start()
+    async with anyio.create_task_group() as tg:
+        for _ in range(2):  # two calls that take turns, and so enter again and again
+            tg.start_soon(runner.gather, [gauge.work(0, 0.001) for _ in range(10)])
+        while not gauge.begun:
+            await anyio.lowlevel.checkpoint()
+        await runner.shutdown()
+        assert gauge.ended == 20
+        with pytest.raises(RunnerClosedError):
+            await runner.gather([gauge.work()])
+
+
 async def test_each_coroutine_has_its_own_context() -> None:
     async def change(value: int) -> tuple[int, int]:
         before = variable.get()

@@ -4,6 +4,7 @@ import asyncio
 import functools
 import gc
 import math
+import weakref
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -11,6 +12,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from sentrio.async_core._slots import Ticket, innermost
 from sentrio.async_core.background import async_background
 from sentrio.async_core.scheduler import TaskPriority, TaskScheduler
 from sentrio.errors import RunnerClosedError, UnknownOptionError
@@ -316,7 +318,7 @@ async def test_many_who_gave_up_are_forgotten() -> None:
             await anyio.wait_all_tasks_blocked()
             impatient.cancel_scope.cancel()
         assert scheduler.statistics().waiting == 1
-        assert len(scheduler._slots._heap) < 100
+        assert sum(map(len, scheduler._slots._queues.values())) < 100
         gate.set()
     assert tasks.answers["last"] == 1
 
@@ -516,6 +518,33 @@ async def test_a_task_started_by_an_ended_task_is_nobodys_child() -> None:
             assert scheduler.statistics().waiting == 1
             gate.set()
         assert await handle == 4
+
+
+async def test_tasks_that_start_tasks_without_an_end_do_not_keep_them_all() -> None:
+    tickets: list[weakref.ref[Ticket]] = []
+    generations = 200
+    done = anyio.Event()
+
+    async with TaskScheduler(max_concurrent=2) as scheduler:
+
+        async def generation(number: int) -> None:
+            ticket = innermost.get()
+            assert ticket is not None
+            tickets.append(weakref.ref(ticket))
+            if number == generations:
+                done.set()
+                return
+            handles.append(async_background(scheduler.submit(generation(number + 1))))
+            await anyio.sleep(0.001 * (number % 2))  # some overlap with the next generation, some do not
+
+        handles: list[Awaitable[None]] = []
+        await scheduler.submit(generation(0))
+        await done.wait()
+        while handles:
+            await handles.pop()
+        await anyio.sleep(0.01)
+        gc.collect()
+        assert sum(ticket() is not None for ticket in tickets) < generations / 4
 
 
 async def test_nested_through_another_scheduler() -> None:

@@ -46,6 +46,11 @@ class Turns:
         return True
 
 
+def _close_all(coros: Iterable[Coroutine[Any, Any, Any]]) -> None:
+    for coro in coros:
+        close_coroutine(coro)  # does nothing to those that have run
+
+
 class Gathering:
     """One call of ``gather``."""
 
@@ -63,7 +68,11 @@ class Gathering:
         try:
             for coro in given:
                 require_coroutine("gather", coro)
-            self._slots.require_open()
+            self._slots.begin_call()
+        except BaseException:
+            _close_all(given)
+            raise
+        try:
             self._waiting.extend(enumerate(given))
             self._results = [None] * len(given)
             async with anyio.create_task_group() as tg:
@@ -71,8 +80,8 @@ class Gathering:
                 for number in range(min(len(given), self._slots.total)):
                     tg.start_soon(self._work, name=f"sentrio: gather {number}")
         finally:
-            for coro in given:
-                close_coroutine(coro)  # does nothing to those that have run
+            self._slots.end_call()
+            _close_all(given)
         if self._error is not None:
             try:
                 raise self._error
@@ -83,7 +92,7 @@ class Gathering:
     async def _work(self) -> None:
         while self._waiting:
             try:
-                ticket = self._slots.enter(TaskPriority.NORMAL)
+                ticket = self._slots.enter(TaskPriority.NORMAL, in_call=True)
             except RunnerClosedError as exc:
                 self._fail(exc)
                 return

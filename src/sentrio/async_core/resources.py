@@ -18,6 +18,7 @@ import anyio.lowlevel
 import attrs
 
 from sentrio.async_core._checks import check_count, check_seconds, known_options
+from sentrio.async_core.background import current_task_id
 from sentrio.errors import PoolClosedError
 
 T = TypeVar("T")
@@ -163,11 +164,15 @@ class ResourcePool(Generic[T]):
 
     @asynccontextmanager
     async def _lend(self, timeout: float | None) -> AsyncGenerator[T]:
-        lease: _Lease[T] = _Lease(anyio.get_current_task().id)
+        lease: _Lease[T] = _Lease(current_task_id())
         try:
-            with anyio.fail_after(timeout, reason=f"no resource was free within {timeout} s"):
+            if timeout is None:
                 await self._enter(lease)
                 resource = await self._ready()
+            else:
+                with anyio.fail_after(timeout, reason=f"no resource was free within {timeout:g} s"):
+                    await self._enter(lease)
+                    resource = await self._ready()
             lease.held.append(resource)
             try:
                 yield resource

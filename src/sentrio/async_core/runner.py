@@ -154,7 +154,11 @@ class AsyncRunner:
         return Streaming(self.scheduler._slots, func, items).open()
 
     async def shutdown(self, wait: bool = True) -> None:
-        """Take no more tasks, and end; see :meth:`TaskScheduler.shutdown`."""
+        """Take no more tasks, and end; see :meth:`TaskScheduler.shutdown`.
+
+        What was gathered counts as submitted. A stream that is still read from takes no more items, and its
+        reader gets a ``RunnerClosedError``.
+        """
         await self.scheduler.shutdown(wait)
 
     def statistics(self) -> SchedulerStatistics:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ("SchedulerStatistics", "TaskPriority", "TaskScheduler")
 
+import logging
 import math
 from collections.abc import Coroutine
 from enum import IntEnum
@@ -22,11 +23,13 @@ from sentrio.async_core._checks import (
     known_options,
     require_coroutine,
 )
-from sentrio.async_core._slots import Slots, Ticket, innermost
+from sentrio.async_core._slots import Slots, innermost
 from sentrio.async_core.telemetry import metric_counter
 from sentrio.errors import RunnerClosedError
 
 T = TypeVar("T")
+
+logger = logging.getLogger("sentrio.async_core.scheduler")
 
 
 class TaskPriority(IntEnum):
@@ -131,7 +134,7 @@ class TaskScheduler:
             close_coroutine(coro)
             raise
 
-        outcome = "cancelled"
+        outcome, began = "cancelled", False
         try:
             with ticket.scope:
                 # Not in a method of the ticket: each coroutine between us and the loop costs a tenth.
@@ -139,6 +142,7 @@ class TaskScheduler:
                     await anyio.lowlevel.checkpoint()
                 else:
                     await ticket.event.wait()
+                began = True
                 token = innermost.set(ticket)
                 try:
                     result = await coro
@@ -157,7 +161,11 @@ class TaskScheduler:
             coro.close()
             self._counts[outcome] += 1
             _count_ended(1, _ATTRIBUTES[outcome, priority])
-        raise _why_cut_short(ticket, self._slots, coro, timeout)
+        name = getattr(coro, "__qualname__", "task")
+        if ticket.closed:
+            raise RunnerClosedError(self._slots.owner, f"was shut down before {name} had ended")
+        where = "" if began else ", all of them in the queue"
+        raise TimeoutError(f"{name} took longer than {timeout:g} s{where}")
 
     async def shutdown(self, wait: bool = True) -> None:
         """Take no more tasks, and end. Nobody who has submitted is left without an answer.
@@ -188,16 +196,6 @@ class TaskScheduler:
         await end_of_block(self._slots, failed=exc is not None)
 
 
-def _why_cut_short(
-    ticket: Ticket, slots: Slots, coro: Coroutine[Any, Any, Any], timeout: float | None
-) -> Exception:
-    name = getattr(coro, "__qualname__", "task")
-    if ticket.closed:
-        return RunnerClosedError(slots.owner, f"was shut down before {name} had ended")
-    where = "" if ticket.root is not None else ", all of them in the queue"
-    return TimeoutError(f"{name} took longer than {timeout:g} s{where}")
-
-
 # How long a block that ends by an error waits for the tasks that it cancels.
 _GRACE_SECONDS = 5.0
 
@@ -219,5 +217,10 @@ async def end_of_block(slots: Slots, *, failed: bool) -> None:
 
 async def _cancel_all(slots: Slots) -> None:
     slots.close(cancel=True)
-    with anyio.move_on_after(_GRACE_SECONDS, shield=True):
+    with anyio.move_on_after(_GRACE_SECONDS, shield=True) as scope:
         await slots.emptied()
+    if scope.cancelled_caught:
+        logger.warning(
+            "%d tasks of the %s still run %g s after they were cancelled",
+            slots.running, slots.owner, _GRACE_SECONDS,
+        )  # fmt: skip
