@@ -244,7 +244,7 @@ def hang_up(how: str = "reset") -> Behaviour:
 async def _leave(exchange: Exchange, how: str) -> None:
     exchange.keep = False
     if how == "reset":
-        await anyio.sleep(0.01)  # a reset overtakes what is still on its way
+        await anyio.sleep(0.03)  # a reset overtakes what is still on its way
         await exchange.reset()
     elif how == "stall":
         await anyio.sleep_forever()

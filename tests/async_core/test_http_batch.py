@@ -76,7 +76,7 @@ async def test_the_first_error_ends_the_others_and_comes_out_as_itself() -> None
 
 
 async def test_errors_are_values_on_request() -> None:
-    async with serving() as server, AsyncHTTPClient(QUICK, timeout=0.1) as client:
+    async with serving() as server, AsyncHTTPClient(QUICK, timeout=0.5) as client:
         urls = [
             server.on("/ok", answer(200, b"ok")),
             server.on("/stall", stall()),

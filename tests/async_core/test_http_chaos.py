@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -85,10 +86,10 @@ async def test_a_bad_mood_leaves_no_trace(tmp_path: Path, large_counts: int) -> 
         assert client.statistics().in_use == 0
         # A connection that the pool believes to be in use for ever would be missing here.
         fine = server.on("/fine", echo)
-        with anyio.fail_after(5):
+        with anyio.fail_after(10):
             async with anyio.create_task_group() as tg:
                 for _ in range(20):
-                    tg.start_soon(client.get, fine)
+                    tg.start_soon(partial(client.get, fine, timeout=5))
     assert not [entry.name for entry in tmp_path.iterdir() if entry.name.startswith(".")]
 
 

@@ -312,7 +312,7 @@ async def test_its_total_bounds_everything(behaviour: Behaviour) -> None:
             began = anyio.current_time()
             with pytest.raises(HTTPTimeoutError, match=r"attempt 2: its total of 0\.3 s ran out"):
                 await client.get(server.on("/", behaviour))
-            assert 0.29 < anyio.current_time() - began < 1
+            assert 0.29 < anyio.current_time() - began < 1.5
 
 
 async def test_its_timeout_bounds_a_whole_try() -> None:
@@ -353,7 +353,7 @@ async def nonsense(exchange: Exchange) -> None:
 async def test_every_misbehaviour_ends_in_time_with_an_error_that_says_so(name: str) -> None:
     behaviour, cause, native = MISBEHAVIOUR[name]
     policy = RetryPolicy(max_retries=1, backoff_factor=0.001, total_timeout=5)
-    async with serving() as server, AsyncHTTPClient(policy, timeout=0.1) as client:
+    async with serving() as server, AsyncHTTPClient(policy, timeout=0.3) as client:
         server.on("/data", behaviour())
         with anyio.fail_after(3):
             with pytest.raises(HTTPRequestError, match=cause) as caught:
@@ -368,7 +368,7 @@ async def test_every_misbehaviour_ends_in_time_with_an_error_that_says_so(name: 
         assert (type(again), str(again)) == (type(error), str(error))
         # And the client is as good as new.
         assert client.slots.borrowed_tokens == 0
-        assert (await client.get(server.on("/well", answer(200, b"fine")))).text == "fine"
+        assert (await client.get(server.on("/well", answer(200, b"fine")), timeout=5)).text == "fine"
 
 
 async def test_a_server_that_is_not_there() -> None:
@@ -409,7 +409,7 @@ async def test_keeps_one_breaker_for_each_host() -> None:
         assert isinstance(caught.value, HTTPRequestError)
         assert pickle.loads(pickle.dumps(caught.value)).circuit == f"127.0.0.1:{bad.port}"  # noqa: S301
         assert bad.count() == 5
-        assert (await client.get(good.url("/"))).status_code == 200
+        assert (await client.get(good.url("/"), timeout=5)).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -427,7 +427,7 @@ async def test_keeps_one_breaker_for_each_host() -> None:
 )
 async def test_counts_what_says_something_about_the_server(behaviour: Behaviour, counts: bool) -> None:
     breaker = CircuitBreaker(failure_threshold=2)
-    async with serving() as server, AsyncHTTPClient(NO_RETRY, breaker, timeout=0.1) as client:
+    async with serving() as server, AsyncHTTPClient(NO_RETRY, breaker, timeout=0.4) as client:
         url = server.on("/", behaviour)
         for _ in range(2):
             with suppress(HTTPRequestError):
@@ -454,7 +454,7 @@ async def test_stops_trying_once_the_circuit_is_open() -> None:
 
 async def test_what_it_met_counts_when_the_circuit_opens_while_it_waits() -> None:
     breaker = CircuitBreaker(failure_threshold=3)
-    policy = RetryPolicy(backoff_factor=0.05)
+    policy = RetryPolicy(backoff_factor=0.5)
     async with serving() as server, AsyncHTTPClient(policy, breaker) as client:
         url = server.on("/", answer(503, b"busy"))
         stalled = server.on("/gone", hang_up())
@@ -469,7 +469,8 @@ async def test_what_it_met_counts_when_the_circuit_opens_while_it_waits() -> Non
         async with anyio.create_task_group() as tg:
             tg.start_soon(one, url)
             tg.start_soon(one, stalled)
-            await anyio.sleep(0.03)
+            while breaker.statistics().failures < 2:
+                await anyio.sleep(0.005)
             breaker.attempt().failed()
             assert state_of(breaker) is CircuitState.OPEN
         assert sorted(map(str, outcomes)) == ["503", "NetworkFailed"]
@@ -574,14 +575,14 @@ async def test_a_stream_that_breaks_off_says_so(how: str) -> None:
 
 
 async def test_each_piece_of_a_stream_has_the_timeout_and_the_reader_has_time() -> None:
-    async with serving() as server, AsyncHTTPClient(timeout=0.1) as client:
+    async with serving() as server, AsyncHTTPClient(timeout=0.3) as client:
         url = server.on("/", trickle(b"x" * 10, gap=0.03))
         async with client.stream("GET", url) as response:
             count = 0
             async for _ in response.aiter_bytes():
                 count += 1
                 if count == 1:
-                    await anyio.sleep(0.2)  # the reader is slow, not the server
+                    await anyio.sleep(0.5)  # the reader is slow, not the server
         assert count >= 2
     policy = RetryPolicy(total_timeout=0.15)
     async with serving() as server, AsyncHTTPClient(policy) as client:
@@ -694,7 +695,8 @@ async def test_says_what_it_is_doing() -> None:
         await client.get(server.on("/bad", answer(500)))
         for _ in range(3):
             tg.start_soon(client.get, server.on("/stall", stall()))
-        await anyio.sleep(0.05)
+        while client.statistics().waiting < 2:
+            await anyio.sleep(0.005)
         seen = client.statistics()
         assert (seen.in_use, seen.waiting) == (1, 2)
         assert {host: circuit.failures for host, circuit in seen.circuits.items()} == {

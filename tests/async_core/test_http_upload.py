@@ -115,7 +115,7 @@ async def test_its_timeout_is_for_each_piece() -> None:
             await anyio.sleep(0.05)
             yield b"x" * 10
 
-    async with serving() as server, AsyncHTTPClient(QUICK, timeout=0.2) as client:
+    async with serving() as server, AsyncHTTPClient(QUICK, timeout=0.3) as client:
         url = server.on("/u", echo)
         assert (await async_upload(url, slowly(), client)).content == b"x" * 80
         for behaviour in (stall(), stall(read=False)):
