@@ -385,7 +385,7 @@ async def test_takes_pythons_own_classes_in_a_policy() -> None:
     async with serving() as server:
         for kind, expected in ((TimeoutError, 4), (ConnectionError, 1), (httpx.ReadTimeout, 1)):
             policy = RetryPolicy(backoff_factor=0.001, retry_exceptions=(kind,))
-            async with AsyncHTTPClient(policy, timeout=0.05) as client:
+            async with AsyncHTTPClient(policy, timeout=0.3) as client:
                 path = f"/{kind.__name__}"
                 with pytest.raises(HTTPTimeoutError):
                     await client.get(server.on(path, stall()))
@@ -396,7 +396,7 @@ async def test_takes_pythons_own_classes_in_a_policy() -> None:
 
 
 async def test_keeps_one_breaker_for_each_host() -> None:
-    async with serving() as bad, serving() as good, AsyncHTTPClient(NO_RETRY, timeout=0.05) as client:
+    async with serving() as bad, serving() as good, AsyncHTTPClient(NO_RETRY, timeout=0.2) as client:
         bad.on("/", stall())
         good.on("/", answer(200))
         for _ in range(5):

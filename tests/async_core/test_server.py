@@ -43,7 +43,7 @@ async def test_reads_bodies() -> None:
 
 
 async def test_misbehaves() -> None:
-    async with serving() as server, httpx.AsyncClient(timeout=0.1) as client:
+    async with serving() as server, httpx.AsyncClient(timeout=0.3) as client:
         with pytest.raises(httpx.ReadTimeout):
             await client.get(server.on("/stall", stall()))
         with pytest.raises(httpx.ReadTimeout):
@@ -60,7 +60,7 @@ async def test_misbehaves() -> None:
         with pytest.raises(httpx.RemoteProtocolError):
             await client.get(server.on("/chunks", chunked(b"ab", finish=False)))
         assert (await client.get(server.on("/whole", chunked(b"ab", b"c")))).content == b"abc"
-        slow = await client.get(server.on("/trickle", trickle(b"abcdefgh", gap=0.02)))  # 0.16 s in all
+        slow = await client.get(server.on("/trickle", trickle(b"abcdefgh", gap=0.05)))  # 0.4 s in all
         assert slow.content == b"abcdefgh"
 
 
