@@ -14,6 +14,7 @@
     │   ├── PoolClosedError                  a pool
     │   └── RunnerClosedError                a task scheduler or an async runner
     ├── CircuitOpenError (RuntimeError)      a circuit breaker refused an attempt
+    ├── QueueClosedError (RuntimeError)      a queue that takes or gives nothing more
     ├── HTTPRequestError                     a request that got no usable answer
     │   ├── HTTPTimeoutError                 it took too long
     │   ├── HTTPStatusError                  the answer is an error status, where one is not welcome
@@ -41,6 +42,7 @@ __all__ = (
     "OptionValueError",
     "PoolClosedError",
     "Problem",
+    "QueueClosedError",
     "RunError",
     "RunnerClosedError",
     "RunningLoopError",
@@ -197,6 +199,19 @@ class CircuitOpenError(SentrioError, RuntimeError):
         if self.retry_in:
             return f"{what} is open after too many failures; try again in {self.retry_in:.3g} s"
         return f"{what} is half open and its probes are on their way; try again when they have answered"
+
+
+class QueueClosedError(SentrioError, RuntimeError):
+    """A queue was closed: nothing can be put any more, and what was in it has been got."""
+
+    def __init__(self, operation: str) -> None:
+        super().__init__(operation)
+        self.operation = operation
+
+    def __str__(self) -> str:
+        if self.operation == "put":
+            return "the queue is closed and takes nothing more"
+        return "the queue is closed and empty; a loop over it ends without this error"
 
 
 class HTTPRequestError(SentrioError):

@@ -7,7 +7,10 @@ __all__ = (
     "AsyncFileReader",
     "AsyncFileWriter",
     "AsyncHTTPClient",
+    "AsyncPipeline",
+    "AsyncQueue",
     "AsyncRunner",
+    "AsyncStream",
     "BackgroundHandle",
     "BackgroundTask",
     "CircuitBreaker",
@@ -21,15 +24,20 @@ __all__ = (
     "TaskPriority",
     "TaskScheduler",
     "async_background",
+    "async_batch",
     "async_batch_requests",
     "async_copy_file",
     "async_download",
     "async_file_exists",
+    "async_filter",
+    "async_map",
+    "async_merge",
     "async_mkdir",
     "async_read_file",
     "async_run",
     "async_timeout",
     "async_upload",
+    "async_window",
     "async_write_file",
     "metric_counter",
     "metric_histogram",
@@ -69,6 +77,14 @@ from sentrio.async_core.retry import with_retry as with_retry
 from sentrio.async_core.runner import AsyncRunner as AsyncRunner
 from sentrio.async_core.scheduler import TaskPriority as TaskPriority
 from sentrio.async_core.scheduler import TaskScheduler as TaskScheduler
+from sentrio.async_core.streams import AsyncPipeline as AsyncPipeline
+from sentrio.async_core.streams import AsyncQueue as AsyncQueue
+from sentrio.async_core.streams import AsyncStream as AsyncStream
+from sentrio.async_core.streams import async_batch as async_batch
+from sentrio.async_core.streams import async_filter as async_filter
+from sentrio.async_core.streams import async_map as async_map
+from sentrio.async_core.streams import async_merge as async_merge
+from sentrio.async_core.streams import async_window as async_window
 from sentrio.async_core.telemetry import metric_counter as metric_counter
 from sentrio.async_core.telemetry import metric_histogram as metric_histogram
 from sentrio.async_core.telemetry import span as span

@@ -1,0 +1,265 @@
+"""The parts of a stream that work ahead: merging, mapping concurrently, batches that do not wait for ever.
+
+Each runs in one background task with a task group of its own inside. The task knows an :class:`_Outlet`, and
+not the iteration that reads it, so that an iteration that is forgotten ends the task.
+"""
+
+from __future__ import annotations
+
+__all__ = ("ConcurrentMap", "Merge", "TimedBatches")
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from types import CoroutineType
+from typing import Any
+
+import anyio
+import anyio.abc
+import attrs
+
+from sentrio.async_core._stream_engine import PAUSE, Chain, Link, StreamIterator
+from sentrio.async_core.background import BackgroundTask
+
+# How far each source of a merge may run ahead of the reader: enough to spare most of the task switches.
+_AHEAD = 16
+
+#: Begins a pass over a stream that its caller closes.
+Opener = Callable[[], StreamIterator[Any]]
+
+
+@attrs.define(eq=False)
+class _Room:
+    """Bounds how many items are on their way."""
+
+    limit: int
+    used: int = 0
+    freed: anyio.Event | None = None
+
+    async def wait(self) -> None:
+        while self.used >= self.limit:
+            self.freed = anyio.Event()
+            await self.freed.wait()
+
+    def leave(self) -> None:
+        self.used -= 1
+        if self.freed is not None:
+            self.freed.set()
+            self.freed = None
+
+
+@attrs.define(eq=False)
+class _Slot:
+    """An item on its way, or the place that is kept for it."""
+
+    room: _Room
+    value: Any = None
+    arrived: float | None = None
+
+
+@attrs.define(eq=False)
+class _Outlet:
+    """Where a background task leaves items for the iteration that reads them."""
+
+    slots: deque[_Slot] = attrs.field(factory=deque)
+    ended: bool = False
+    error: BaseException | None = None
+    changed: anyio.Event | None = None
+
+    def reserve(self, room: _Room, *, ordered: bool) -> _Slot:
+        room.used += 1
+        slot = _Slot(room)
+        if ordered:
+            self.slots.append(slot)
+        return slot
+
+    def fill(self, slot: _Slot, value: Any, *, ordered: bool) -> None:
+        slot.value, slot.arrived = value, anyio.current_time()
+        if not ordered:
+            self.slots.append(slot)
+        self._wake()
+
+    def put(self, room: _Room, value: Any) -> None:
+        self.fill(self.reserve(room, ordered=False), value, ordered=False)
+
+    def end(self, error: BaseException | None = None) -> None:
+        if not self.ended:
+            self.ended, self.error = True, error
+            self._wake()
+
+    def _wake(self) -> None:
+        if self.changed is not None:
+            self.changed.set()
+            self.changed = None
+
+    @property
+    def filled(self) -> bool:
+        return bool(self.slots) and self.slots[0].arrived is not None
+
+    def take(self) -> _Slot:
+        slot = self.slots.popleft()
+        slot.room.leave()
+        return slot
+
+    async def wait(self, until: float = float("inf")) -> None:
+        """Wait for a change, but no longer than to a point in time."""
+        changed = self.changed = anyio.Event()
+        with anyio.move_on_at(until):
+            await changed.wait()
+
+    def finish(self) -> None:
+        """Raise what ended the task, if that was an error."""
+        error, self.error = self.error, None
+        if error is not None:
+            raise error
+
+
+async def _run(body: Callable[[_Outlet], Awaitable[None]], outlet: _Outlet) -> None:
+    try:
+        await body(outlet)
+        outlet.end()
+    except Exception as exc:  # noqa: BLE001  # raised where the items are read
+        outlet.end(exc)
+    finally:
+        # Reached before `end` only if the event loop ends, or the process is interrupted.
+        outlet.end(anyio.BrokenResourceError())
+
+
+def _items(link: Link, outlet: _Outlet, name: str, body: Callable[[_Outlet], Awaitable[None]]) -> Chain:
+    link.task = BackgroundTask.start_soon(_run, body, outlet, name=name)
+    while True:
+        if outlet.filled:
+            if link.turn_is_due():
+                yield PAUSE
+            yield outlet.take().value
+        elif outlet.ended:
+            outlet.finish()
+            return
+        else:
+            link.request = outlet.wait()
+            yield PAUSE
+
+
+class Merge:
+    """The items of several streams, in the order in which they arrive."""
+
+    def __init__(self, openers: tuple[Opener, ...]) -> None:
+        self._openers = openers
+
+    def feed(self, link: Link, *, bare: bool) -> Chain:
+        return _items(link, _Outlet(), "sentrio: merge", self._body)
+
+    async def _body(self, outlet: _Outlet) -> None:
+        async def pump(opener: Opener) -> None:
+            room = _Room(_AHEAD)
+            try:
+                async with opener() as items:
+                    async for item in items:
+                        outlet.put(room, item)
+                        await room.wait()
+            except Exception as exc:  # noqa: BLE001  # as above
+                outlet.end(exc)
+                tasks.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as tasks:
+            for number, opener in enumerate(self._openers):
+                tasks.start_soon(pump, opener, name=f"sentrio: merge, source {number}")
+
+
+class ConcurrentMap:
+    """The results of an async function that is called for several items at a time."""
+
+    def __init__(self, opener: Opener, func: Callable[[Any], Any], limit: int, *, ordered: bool) -> None:
+        self._opener = opener
+        self._func = func
+        self._limit = limit
+        self._ordered = ordered
+
+    def feed(self, link: Link, *, bare: bool) -> Chain:
+        return _items(link, _Outlet(), "sentrio: map", self._body)
+
+    async def _body(self, outlet: _Outlet) -> None:
+        async def work(item: Any, slot: _Slot) -> None:
+            try:
+                result = self._func(item)
+                if isinstance(result, CoroutineType):
+                    result = await result
+                outlet.fill(slot, result, ordered=self._ordered)
+            except Exception as exc:  # noqa: BLE001  # as above
+                outlet.end(exc)
+                tasks.cancel_scope.cancel()
+
+        room = _Room(self._limit)
+        async with self._opener() as items:
+            async with anyio.create_task_group() as tasks:
+                await self._distribute(items, room, outlet, tasks, work)
+
+    async def _distribute(
+        self,
+        items: StreamIterator[Any],
+        room: _Room,
+        outlet: _Outlet,
+        tasks: anyio.abc.TaskGroup,
+        work: Callable[[Any, _Slot], Coroutine[Any, Any, None]],
+    ) -> None:
+        while True:
+            # Before the item is asked for: what nobody can work on stays with its source.
+            await room.wait()
+            try:
+                item = await anext(items)
+            except StopAsyncIteration:
+                return
+            except Exception as exc:  # noqa: BLE001  # as above
+                # The items before it are finished first, as they would be without concurrency.
+                await self._until_idle(room, outlet)
+                outlet.end(exc)
+                return
+            tasks.start_soon(work, item, outlet.reserve(room, ordered=self._ordered), name="sentrio: map")
+
+    async def _until_idle(self, room: _Room, outlet: _Outlet) -> None:
+        while room.used:
+            room.freed = anyio.Event()
+            await room.freed.wait()
+
+
+class TimedBatches:
+    """Batches that are given out when they are full, or when their first item has waited long enough."""
+
+    def __init__(self, opener: Opener, size: int, timeout: float) -> None:
+        self._opener = opener
+        self._size = size
+        self._timeout = timeout
+
+    def feed(self, link: Link, *, bare: bool) -> Chain:
+        return self._feed(link, _Outlet())
+
+    def _feed(self, link: Link, outlet: _Outlet) -> Chain:
+        link.task = BackgroundTask.start_soon(_run, self._body, outlet, name="sentrio: batch")
+        batch: list[Any] = []
+        deadline = float("inf")
+        while True:
+            if outlet.filled:
+                slot = outlet.take()
+                if not batch and slot.arrived is not None:
+                    deadline = slot.arrived + self._timeout
+                batch.append(slot.value)
+                full = len(batch) == self._size
+            elif outlet.ended and not batch:
+                outlet.finish()
+                return
+            else:
+                full = bool(batch) and (outlet.ended or anyio.current_time() >= deadline)
+                if not full:
+                    link.request = outlet.wait(deadline)
+                    yield PAUSE
+            if full:
+                yield batch
+                batch, deadline = [], float("inf")
+            elif link.turn_is_due():
+                yield PAUSE
+
+    async def _body(self, outlet: _Outlet) -> None:
+        room = _Room(self._size)
+        async with self._opener() as items:
+            async for item in items:
+                outlet.put(room, item)
+                await room.wait()
