@@ -180,9 +180,7 @@ async def pools(backend: str) -> None:
             async with limiter:
                 pass
 
-    await compare(
-        "one acquire at a time", {"CapacityLimiter": borrow, "ResourcePool.acquire": acquire}, count=ALONE
-    )
+    await compare("one acquire at a time", {"CapacityLimiter": borrow, "ResourcePool.acquire": acquire}, count=ALONE)
 
 
 async def main(backend: str) -> None:
@@ -195,9 +193,7 @@ async def main(backend: str) -> None:
 
 if __name__ == "__main__":
     for backend in sys.argv[1:] or ["asyncio", "uvloop", "trio"]:
-        print(
-            f"\n=== {backend}, Python {sys.version.split()[0]}, anyio {importlib.metadata.version('anyio')}"
-        )
+        print(f"\n=== {backend}, Python {sys.version.split()[0]}, anyio {importlib.metadata.version('anyio')}")
         if backend == "trio":
             anyio.run(main, backend, backend="trio")
         else:

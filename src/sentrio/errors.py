@@ -181,8 +181,7 @@ class RunningLoopError(SentrioError, RuntimeError):
 
     def __str__(self) -> str:
         return (
-            f"{self.called} blocks, and an event loop is running in this thread; "
-            f"use `await {self.instead}` instead"
+            f"{self.called} blocks, and an event loop is running in this thread; use `await {self.instead}` instead"
         )
 
 
@@ -248,9 +247,7 @@ class HTTPStatusError(HTTPRequestError):
 class ChecksumError(HTTPRequestError):
     """Content that arrived whole but is not the expected one; the destination was left as it was."""
 
-    def __init__(
-        self, method: str, url: str, attempts: int, algorithm: str, expected: str, actual: str
-    ) -> None:
+    def __init__(self, method: str, url: str, attempts: int, algorithm: str, expected: str, actual: str) -> None:
         problem = f"its {algorithm} is {actual}, expected {expected}; it was not saved"
         super().__init__(method, url, attempts, problem)
         self.args = (method, url, attempts, algorithm, expected, actual)

@@ -57,9 +57,7 @@ async def test_keeps_to_its_limit_and_the_clients() -> None:
 async def test_sends_the_same_options_to_all() -> None:
     async with serving() as server, AsyncHTTPClient() as client:
         url = server.on("/e", echo)
-        answers = await async_batch_requests(
-            [url] * 3, "POST", client=client, json={"a": 1}, headers={"X": "y"}
-        )
+        answers = await async_batch_requests([url] * 3, "POST", client=client, json={"a": 1}, headers={"X": "y"})
         assert [response.text for response in answers] == ['{"a":1}'] * 3
         assert {request.headers["x"] for request in server.requests} == {"y"}
 

@@ -153,9 +153,7 @@ async def test_waiting_for_a_connection_has_a_limit_and_blames_nobody() -> None:
     async with serving() as server, AsyncHTTPClient(QUICK, breaker, 0.1, 1) as client:
         url = server.on("/body", trickle(b"abc", gap=0.03))
         async with client.stream("GET", url):
-            with pytest.raises(
-                HTTPTimeoutError, match=r"all 1 connections of the client were in use"
-            ) as caught:
+            with pytest.raises(HTTPTimeoutError, match=r"all 1 connections of the client were in use") as caught:
                 await client.get(server.url("/other"))
         assert isinstance(caught.value, httpx.PoolTimeout)
         assert state_of(breaker) is CircuitState.CLOSED
@@ -279,9 +277,7 @@ async def test_retry_after_wins(with_date: bool, least: float) -> None:
 @pytest.mark.parametrize("text", ["soon", "-1", "1.5", "³", "Sun, 99 Nov 2026 00:00:00 GMT"])
 async def test_nonsense_in_retry_after_does_not_count(text: str) -> None:
     async def busy(exchange: Exchange) -> None:
-        await exchange.stream.send(
-            f"HTTP/1.1 503 x\r\nContent-Length: 0\r\nRetry-After: {text}\r\n\r\n".encode()
-        )
+        await exchange.stream.send(f"HTTP/1.1 503 x\r\nContent-Length: 0\r\nRetry-After: {text}\r\n\r\n".encode())
 
     async with serving() as server, AsyncHTTPClient(QUICK) as client:
         assert (await client.get(server.on("/", busy, answer(200)))).status_code == 200
@@ -318,9 +314,7 @@ async def test_its_total_bounds_everything(behaviour: Behaviour) -> None:
 async def test_its_timeout_bounds_a_whole_try() -> None:
     async with serving() as server, AsyncHTTPClient(NO_RETRY, timeout=0.2) as client:
         url = server.on("/", trickle(b"x" * 1000, gap=0.02))
-        with pytest.raises(
-            HTTPTimeoutError, match=r"attempt 1: waiting for the answer took longer than 0\.2 s"
-        ):
+        with pytest.raises(HTTPTimeoutError, match=r"attempt 1: waiting for the answer took longer than 0\.2 s"):
             await client.get(url)
         with pytest.raises(HTTPTimeoutError, match=r"longer than 0\.05 s"):
             await client.get(url, timeout=0.05)
@@ -402,9 +396,7 @@ async def test_keeps_one_breaker_for_each_host() -> None:
         for _ in range(5):
             with pytest.raises(HTTPTimeoutError):
                 await client.get(bad.url("/"))
-        with pytest.raises(
-            CircuitOpenError, match=rf"GET {bad.url('/')} failed at attempt 1: the circuit"
-        ) as caught:
+        with pytest.raises(CircuitOpenError, match=rf"GET {bad.url('/')} failed at attempt 1: the circuit") as caught:
             await client.get(bad.url("/"))
         assert isinstance(caught.value, HTTPRequestError)
         assert pickle.loads(pickle.dumps(caught.value)).circuit == f"127.0.0.1:{bad.port}"  # noqa: S301
@@ -699,9 +691,7 @@ async def test_says_what_it_is_doing() -> None:
             await anyio.sleep(0.005)
         seen = client.statistics()
         assert (seen.in_use, seen.waiting) == (1, 2)
-        assert {host: circuit.failures for host, circuit in seen.circuits.items()} == {
-            f"127.0.0.1:{server.port}": 1
-        }
+        assert {host: circuit.failures for host, circuit in seen.circuits.items()} == {f"127.0.0.1:{server.port}": 1}
         tg.cancel_scope.cancel()
     assert client.statistics().in_use == 0
 
@@ -733,8 +723,7 @@ async def test_counts_tries_and_times_requests(monkeypatch: pytest.MonkeyPatch) 
     data = reader.get_metrics_data()
     assert data is not None
     seen: dict[str, Any] = {
-        metric.name: metric.data.data_points[0]
-        for metric in data.resource_metrics[0].scope_metrics[0].metrics
+        metric.name: metric.data.data_points[0] for metric in data.resource_metrics[0].scope_metrics[0].metrics
     }
     provider.shutdown()
     assert (seen["sentrio.http.tries"].value, seen["sentrio.http.retries"].value) == (2, 1)

@@ -143,9 +143,7 @@ async def test_any_fault_ends_in_time_with_the_old_file(old: Path, name: str) ->
     async with serving() as server, AsyncHTTPClient(policy, timeout=0.15) as client:
         server.on("/f", FAULTS[name])
         with anyio.fail_after(5):
-            with pytest.raises(
-                HTTPRequestError, match=r"GET http:.*/f\?sig=\[\.\.\.\] failed at attempt 2: \w"
-            ):
+            with pytest.raises(HTTPRequestError, match=r"GET http:.*/f\?sig=\[\.\.\.\] failed at attempt 2: \w"):
                 await async_download(server.url("/f?sig=hunter2"), old, client)
         assert server.count() == 2
         assert only(old) == OLD
@@ -309,9 +307,7 @@ async def test_a_checksum_finds_parts_of_a_careless_server(old: Path) -> None:
 async def test_a_wrong_checksum_leaves_the_old_file(old: Path) -> None:
     async with serving() as server, AsyncHTTPClient(QUICK) as client:
         url = server.on("/f", File(CONTENT))
-        with pytest.raises(
-            ChecksumError, match=r"its sha256 is [0-9a-f]{64}, expected .* was not saved"
-        ) as caught:
+        with pytest.raises(ChecksumError, match=r"its sha256 is [0-9a-f]{64}, expected .* was not saved") as caught:
             await async_download(url, old, client, checksum=sha256(b"else"))
         assert server.count() == 1
         assert only(old) == OLD
@@ -370,9 +366,7 @@ async def test_refuses_values_out_of_range(old: Path, options: dict[str, Any], p
 
 
 async def test_names_the_nearest_option(old: Path) -> None:
-    with pytest.raises(
-        UnknownOptionError, match="async_download: unknown option 'header'; did you mean 'headers'"
-    ):
+    with pytest.raises(UnknownOptionError, match="async_download: unknown option 'header'; did you mean 'headers'"):
         await async_download("http://127.0.0.1:1/", old, header={})  # type: ignore[call-arg]
 
 
@@ -383,9 +377,7 @@ def elsewhere() -> Iterator[Server]:
 
 
 @pytest.mark.parametrize("case", ["whole", "resumed", "failing"])
-def test_cancelled_anywhere_it_leaves_old_or_new(
-    backend: Backend, elsewhere: Server, old: Path, case: str
-) -> None:
+def test_cancelled_anywhere_it_leaves_old_or_new(backend: Backend, elsewhere: Server, old: Path, case: str) -> None:
     content = CONTENT[:30_000]
 
     async def operation() -> None:

@@ -193,9 +193,7 @@ async def test_closes_a_generator_that_the_server_does_not_read_to_its_end() -> 
 
     async def enough(exchange: Exchange) -> None:
         exchange.keep = False
-        await exchange.stream.send(
-            b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-        )
+        await exchange.stream.send(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
         await exchange.stream.aclose()
 
     async with serving() as server, AsyncHTTPClient(QUICK, timeout=5) as client:
@@ -232,9 +230,7 @@ def elsewhere() -> Iterator[Server]:
 
 
 @pytest.mark.parametrize("case", ["file", "stream", "again"])
-def test_cancelled_anywhere_it_leaves_nothing(
-    backend: Backend, elsewhere: Server, tmp_path: Path, case: str
-) -> None:
+def test_cancelled_anywhere_it_leaves_nothing(backend: Backend, elsewhere: Server, tmp_path: Path, case: str) -> None:
     path = tmp_path / "f"
     path.write_bytes(CONTENT[:30_000])
 

@@ -445,9 +445,7 @@ def scenario(connections: Connections) -> Callable[[], Any]:
     return operation
 
 
-def test_cancelled_anywhere_acquire_and_close_leave_nothing(
-    backend: Backend, connections: Connections
-) -> None:
+def test_cancelled_anywhere_acquire_and_close_leave_nothing(backend: Backend, connections: Connections) -> None:
     def check() -> None:
         assert connections.each_closed_once()
         assert connections.peak <= 2

@@ -637,6 +637,29 @@ async def test_telemetry_counts_and_changes_no_outcome(monkeypatch: pytest.Monke
         assert await scheduler.submit(number(2)) == 2
 
 
+async def test_telemetry_traces_tasks_with_their_parents(monkeypatch: pytest.MonkeyPatch) -> None:
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
+    async with TaskScheduler(1) as scheduler:
+
+        async def parent() -> int:
+            return await scheduler.submit(number(1))
+
+        assert await scheduler.submit(parent()) == 1
+    child, outer = exporter.get_finished_spans()
+    assert child.parent is not None
+    assert outer.context is not None
+    assert child.parent.span_id == outer.context.span_id
+    assert (child.name, dict(child.attributes or {})) == ("sentrio.scheduler.task", {"task": "number"})
+
+
 # --- cancelled at every point ----------------------------------------------------------------------------
 
 

@@ -42,9 +42,7 @@ class Transport:
 
 def status(code: int, **headers: str) -> Handler:
     async def handle(_: httpx.Request) -> httpx.Response:
-        return httpx.Response(
-            code, headers={name.replace("_", "-"): value for name, value in headers.items()}
-        )
+        return httpx.Response(code, headers={name.replace("_", "-"): value for name, value in headers.items()})
 
     return handle
 
@@ -133,9 +131,7 @@ async def test_the_breaker_of_a_host_recovers() -> None:
     async with transport.client(RetryPolicy(max_retries=0), breaker=None) as client:
         for _ in range(5):
             await client.get("http://h/")
-        with pytest.raises(
-            CircuitOpenError, match=r"GET http://h/ failed at attempt 1: .* try again in 60 s"
-        ):
+        with pytest.raises(CircuitOpenError, match=r"GET http://h/ failed at attempt 1: .* try again in 60 s"):
             await client.get("http://h/")
         await anyio.sleep(60.1)
         assert (await client.get("http://h/")).status_code == 200

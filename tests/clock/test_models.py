@@ -89,9 +89,7 @@ def simulate(jobs: list[Job], slots: int, aging: float | None) -> dict[int, Outc
 
 
 @given(jobs=loads(), slots=st.integers(1, 4), aging=st.none() | st.sampled_from([0.7, 3.0, 10.0]))
-def test_the_scheduler_does_what_a_simulated_queue_does(
-    jobs: list[Job], slots: int, aging: float | None
-) -> None:
+def test_the_scheduler_does_what_a_simulated_queue_does(jobs: list[Job], slots: int, aging: float | None) -> None:
     async def main() -> dict[int, Outcome]:
         outcomes: dict[int, Outcome] = {}
         starts: dict[int, float] = {}

@@ -24,6 +24,4 @@ def test_example_prints_its_page(path: Path) -> None:
 
 def test_the_page_shows_every_example_and_its_output() -> None:
     shown = re.findall(r"^```\{literalinclude\} \.\./examples/toolkit/(\S+)$", PAGE.read_text(), re.MULTILINE)
-    assert sorted(shown) == sorted(
-        name for path in EXAMPLES for name in (path.name, path.with_suffix(".out").name)
-    )
+    assert sorted(shown) == sorted(name for path in EXAMPLES for name in (path.name, path.with_suffix(".out").name))

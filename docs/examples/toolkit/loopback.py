@@ -43,9 +43,7 @@ async def answer(stream: SocketStream, buffer: BufferedByteReceiveStream, handle
     status, more, content = handler(method, path, headers, body)
     # A handler may announce another length than it sends: the connection breaks off then.
     announced = {"Content-Length": str(len(content)), **more}
-    head = f"HTTP/1.1 {status} Answer\r\n" + "".join(
-        f"{name}: {value}\r\n" for name, value in announced.items()
-    )
+    head = f"HTTP/1.1 {status} Answer\r\n" + "".join(f"{name}: {value}\r\n" for name, value in announced.items())
     await stream.send(head.encode() + b"\r\n" + content)
     if announced["Content-Length"] != str(len(content)):
         raise anyio.EndOfStream

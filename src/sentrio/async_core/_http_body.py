@@ -55,7 +55,7 @@ class RequestBody(httpx.AsyncByteStream):
         try:
             if self._pieces is not None:
                 return await anext(self._pieces)
-            assert self._parts is not None  # noqa: S101  # for the type checker
+            assert self._parts is not None  # for the type checker
             for piece in self._parts:
                 if piece:  # a request without a body has an empty one, whose sending takes its time too
                     return piece
@@ -90,7 +90,7 @@ class ResponseBody(httpx.AsyncByteStream):
         return self
 
     async def __anext__(self) -> bytes:
-        assert self._iterator is not None  # noqa: S101  # for the type checker
+        assert self._iterator is not None  # for the type checker
         try:
             piece: bytes = await self.read(self._iterator)
         except BaseException:

@@ -82,9 +82,7 @@ class Call:
                 del result, outcome  # the traceback refers to this frame
         return result
 
-    async def attempt(
-        self, *, stream: bool, headers: dict[str, str] | None = None
-    ) -> Answer | HTTPRequestError:
+    async def attempt(self, *, stream: bool, headers: dict[str, str] | None = None) -> Answer | HTTPRequestError:
         """Make one try.
 
         :param stream: leave the body unread; the answer must be closed
@@ -108,9 +106,7 @@ class Call:
         except CircuitOpenError as exc:
             await answer.abandon(failed=None)
             if self.last is None:
-                raise CircuitRefused(
-                    self.method, str(self.shown), self.attempts, exc.circuit, exc.retry_in
-                ) from None
+                raise CircuitRefused(self.method, str(self.shown), self.attempts, exc.circuit, exc.retry_in) from None
             self.attempts -= 1
             self.replayable = False
             # The first try met the closed circuit, so what it met is what the caller wants to know.
@@ -152,9 +148,7 @@ class Call:
         self.last = outcome
         _retries(1, method=self.method)
         if logger.isEnabledFor(logging.INFO):
-            problem = (
-                outcome.problem if isinstance(outcome, HTTPRequestError) else f"status {outcome.status_code}"
-            )
+            problem = outcome.problem if isinstance(outcome, HTTPRequestError) else f"status {outcome.status_code}"
             logger.info(
                 "%s %s failed at attempt %d: %s; the next one in %.3g s",
                 self.method,
@@ -242,7 +236,7 @@ class Answer:
         self.scope.deadline = self.call._until(self.call.timeout)
 
     def _guard_body(self) -> None:
-        assert isinstance(self.response.stream, httpx.AsyncByteStream)  # noqa: S101  # httpx's own claim
+        assert isinstance(self.response.stream, httpx.AsyncByteStream)  # httpx's own claim
         self.response.stream = ResponseBody(self.response.stream, self._read)
         self._close_iterators = track_iterators(self.response)
 
@@ -337,9 +331,7 @@ async def open_stream(call: Call) -> Answer:
 
 def status_error(call: Call, response: httpx.Response) -> ErrorStatus:
     """Return the error for a response with an error status."""
-    error = ErrorStatus(
-        call.method, str(call.shown), call.attempts, response.status_code, response.reason_phrase
-    )
+    error = ErrorStatus(call.method, str(call.shown), call.attempts, response.status_code, response.reason_phrase)
     error.response = response
     return error
 

@@ -151,9 +151,7 @@ class AsyncHTTPClient:
         if not isinstance(self.retry_policy, RetryPolicy):
             raise TypeError(f"retry_policy must be a RetryPolicy or None, got {self.retry_policy!r}")
         if self.circuit_breaker is True or not isinstance(self.circuit_breaker, CircuitBreaker | bool | None):
-            raise TypeError(
-                f"circuit_breaker must be a CircuitBreaker, None or False, got {self.circuit_breaker!r}"
-            )
+            raise TypeError(f"circuit_breaker must be a CircuitBreaker, None or False, got {self.circuit_breaker!r}")
         check_timeout(self.timeout)
         check_count("max_connections", self.max_connections)
 
@@ -176,9 +174,7 @@ class AsyncHTTPClient:
             transport=self.transport,
             # Each try is a cancel scope, and the slots see to it that the pool never has to queue.
             timeout=None,  # noqa: S113
-            limits=httpx.Limits(
-                max_connections=self.max_connections, max_keepalive_connections=self.max_connections
-            ),
+            limits=httpx.Limits(max_connections=self.max_connections, max_keepalive_connections=self.max_connections),
             event_hooks={"request": [self._before_each_hop]},
         )
         return self
@@ -187,7 +183,7 @@ class AsyncHTTPClient:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         native, self._native = self._native, None
-        assert native is not None  # noqa: S101  # __aenter__ has made it
+        assert native is not None  # __aenter__ has made it
         # In a task of its own: a native asyncio cancellation, which no shield keeps out, would hit this
         # task, and the pool would forget the connections that it has not closed yet.
         async with anyio.create_task_group() as tg:
@@ -207,9 +203,7 @@ class AsyncHTTPClient:
         # A redirect's target may hold a signature, and httpx logs it like any other URL.
         make_private(request, hide_path=self.hide_paths)
 
-    async def request(
-        self, method: str, url: httpx.URL | str, **options: Unpack[RequestOptions]
-    ) -> httpx.Response:
+    async def request(self, method: str, url: httpx.URL | str, **options: Unpack[RequestOptions]) -> httpx.Response:
         """Send a request, again if the retry policy says so, and return the response with its body.
 
         After the last try a response is returned whatever its status; call its ``raise_for_status`` if need
@@ -287,9 +281,7 @@ class AsyncHTTPClient:
         :raises CircuitOpenError: if the host's circuit is open before the first try
         """
         call = self.call(method, url, **options)
-        with span(
-            "sentrio.http.stream", **{"http.request.method": call.method, "url.full": call.shown}
-        ) as current:
+        with span("sentrio.http.stream", **{"http.request.method": call.method, "url.full": call.shown}) as current:
             try:
                 answer = await open_stream(call)
             finally:
@@ -337,13 +329,9 @@ class AsyncHTTPClient:
             replayable=not (hasattr(content, "__anext__") or hasattr(content, "__next__")),
         )
 
-    def build(
-        self, native: httpx.AsyncClient, method: str, url: httpx.URL, options: dict[str, Any]
-    ) -> httpx.Request:
+    def build(self, native: httpx.AsyncClient, method: str, url: httpx.URL, options: dict[str, Any]) -> httpx.Request:
         """Make the request of one try."""
-        arguments = {
-            name: value for name, value in options.items() if name not in ("auth", "follow_redirects")
-        }
+        arguments = {name: value for name, value in options.items() if name not in ("auth", "follow_redirects")}
         request = native.build_request(method, url, **arguments)
         make_private(request, hide_path=self.hide_paths)
         return request

@@ -307,9 +307,7 @@ class _Download:
             self.resumed = 0
             await self._forget()
             return self._failure(f"the {self.algorithm} of the resumed content is {actual}")
-        raise ChecksumError(
-            call.method, str(call.shown), call.attempts, self.algorithm, self.expected, actual
-        )
+        raise ChecksumError(call.method, str(call.shown), call.attempts, self.algorithm, self.expected, actual)
 
     async def _write(self) -> None:
         if self.pieces:

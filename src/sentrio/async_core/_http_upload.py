@@ -101,9 +101,7 @@ async def async_upload(
         call = client.call(method, url, **options)
         call.replayable = body.replayable
         call.patient = True
-        with span(
-            "sentrio.http.upload", **{"http.request.method": call.method, "url.full": call.shown}
-        ) as current:
+        with span("sentrio.http.upload", **{"http.request.method": call.method, "url.full": call.shown}) as current:
             response = await call.response()
             current.set_attribute("http.response.status_code", response.status_code)
         return response

@@ -187,9 +187,7 @@ class Slots:
         :raises RuntimeError: if it is
         """
         if self._parent_of(innermost.get()) is not None:
-            raise RuntimeError(
-                f"{call} waits for all tasks, so a task of the same {self.owner} can not call it"
-            )
+            raise RuntimeError(f"{call} waits for all tasks, so a task of the same {self.owner} can not call it")
 
     async def emptied(self) -> None:
         """Wait until everybody has left."""
@@ -297,9 +295,7 @@ class Slots:
         """Note that one more ticket in the queues waits no longer, and tidy them when there are many."""
         self._given_up += 1
         if self._given_up > max(_GIVEN_UP_AT_MOST, self._waiting):
-            self._queues = {
-                priority: deque(filter(_waits, queue)) for priority, queue in self._queues.items()
-            }
+            self._queues = {priority: deque(filter(_waits, queue)) for priority, queue in self._queues.items()}
             self._given_up = 0
 
 

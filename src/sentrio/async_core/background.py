@@ -150,9 +150,7 @@ class State:
                     # raises the cancellation that brought him here.
                     continue
         if not self.ended:
-            logger.warning(
-                "background task %s still runs %g s after it was cancelled", self.name, _GRACE_SECONDS
-            )
+            logger.warning("background task %s still runs %g s after it was cancelled", self.name, _GRACE_SECONDS)
 
     def __del__(self) -> None:
         if self.error is not None and not self.asked:
@@ -327,9 +325,7 @@ class BackgroundTask(Generic[T]):
     def _refuse_to_wait_in_vain(self, method: str) -> None:
         state = self._state
         if anyio.lowlevel.current_token().native_token is not state.loop:
-            raise RuntimeError(
-                f"background task {state.name} belongs to another event loop; call {method}() there"
-            )
+            raise RuntimeError(f"background task {state.name} belongs to another event loop; call {method}() there")
         if _innermost.get(None) is not state.token:
             return
         # Code that was merely started from inside may wait for the task; itself and its children may not.

@@ -238,9 +238,7 @@ class ResourcePool(Generic[T]):
             self._leases.add(lease)
             await anyio.lowlevel.checkpoint()
             return
-        if len(self._leases) == self._max_resources and all(
-            other.task_id == lease.task_id for other in self._leases
-        ):
+        if len(self._leases) == self._max_resources and all(other.task_id == lease.task_id for other in self._leases):
             raise RuntimeError(
                 f"this task has all {self._max_resources} resources of the pool and would wait for itself; "
                 f"give one back first, or raise max_resources"

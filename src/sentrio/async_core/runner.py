@@ -103,9 +103,7 @@ class AsyncRunner:
         self, coros: Iterable[Coroutine[Any, Any, T]], return_exceptions: bool
     ) -> list[T | BaseException]: ...
 
-    async def gather(
-        self, coros: Iterable[Coroutine[Any, Any, T]], return_exceptions: bool = False
-    ) -> list[Any]:
+    async def gather(self, coros: Iterable[Coroutine[Any, Any, T]], return_exceptions: bool = False) -> list[Any]:
         """Run all ``coros`` within the limit, and return their results in the order of ``coros``.
 
         The first error cancels the others, waits for them, and is raised as it is; coroutines that had not

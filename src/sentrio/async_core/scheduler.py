@@ -24,7 +24,7 @@ from sentrio.async_core._checks import (
     require_coroutine,
 )
 from sentrio.async_core._slots import Slots, innermost
-from sentrio.async_core.telemetry import metric_counter
+from sentrio.async_core.telemetry import metric_counter, span
 from sentrio.errors import RunnerClosedError
 
 T = TypeVar("T")
@@ -86,9 +86,7 @@ class TaskScheduler:
     def __init__(self, max_concurrent: int = 10, *, aging_seconds: float | None = 10.0) -> None:
         check_count("max_concurrent", max_concurrent)
         check_number("aging_seconds", aging_seconds, finite=False, unit=" seconds", or_none=True)
-        self._slots = Slots(
-            max_concurrent, math.inf if aging_seconds is None else aging_seconds, "task scheduler"
-        )
+        self._slots = Slots(max_concurrent, math.inf if aging_seconds is None else aging_seconds, "task scheduler")
         self._counts = dict.fromkeys(_OUTCOMES, 0)
 
     @property
@@ -145,7 +143,8 @@ class TaskScheduler:
                 began = True
                 token = innermost.set(ticket)
                 try:
-                    result = await coro
+                    with span("sentrio.scheduler.task", task=getattr(coro, "__qualname__", None)):
+                        result = await coro
                 except Exception:
                     outcome = "failed"
                     raise
