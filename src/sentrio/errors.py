@@ -217,7 +217,9 @@ class HTTPRequestError(SentrioError):
     """A request without a usable answer. Its URL is shown without credentials and query values."""
 
     def __init__(self, method: str, url: str, attempts: int, problem: str) -> None:
-        super().__init__(method, url, attempts, problem)
+        # Not through super(): the HTTP client's variants have httpx's classes as further bases, for code that
+        # catches those, and their constructors want other arguments.
+        Exception.__init__(self, method, url, attempts, problem)
         self.method = method
         self.url = url
         self.attempts = attempts

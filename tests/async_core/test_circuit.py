@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from sentrio.async_core.circuit import Attempt, CircuitBreaker, CircuitState, CircuitStatistics
-from sentrio.errors import CircuitOpenError
+from sentrio.errors import CircuitOpenError, UnknownOptionError
 from sentrio.testing import Backend, cancel_everywhere
 
 
@@ -201,12 +201,16 @@ def test_refuses_values_out_of_range(options: dict[str, Any], problem: str) -> N
         {"recovery_timeout": "60"},
         {"window_seconds": "60"},
         {"name": 3},
-        {"failure_treshold": 3},
     ],
 )
 def test_refuses_values_of_a_wrong_type(options: dict[str, Any]) -> None:
     with pytest.raises(TypeError):
         CircuitBreaker(**options)
+
+
+def test_names_the_nearest_option() -> None:
+    with pytest.raises(UnknownOptionError, match="did you mean 'failure_threshold'"):
+        CircuitBreaker(failure_treshold=3)  # type: ignore[call-arg]
 
 
 def test_its_error_survives_pickling() -> None:

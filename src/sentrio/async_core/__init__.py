@@ -9,13 +9,17 @@ __all__ = (
     "AsyncDirectoryWatcher",
     "AsyncFileReader",
     "AsyncFileWriter",
+    "AsyncHTTPClient",
     "AsyncPipeline",
     "AsyncQueue",
     "AsyncRunner",
     "AsyncStream",
     "BackgroundHandle",
     "BackgroundTask",
+    "CircuitBreaker",
+    "CircuitState",
     "Clock",
+    "DownloadResult",
     "FileChange",
     "FileChangeKind",
     "ResourcePool",
@@ -24,7 +28,9 @@ __all__ = (
     "TaskScheduler",
     "async_background",
     "async_batch",
+    "async_batch_requests",
     "async_copy_file",
+    "async_download",
     "async_file_exists",
     "async_filter",
     "async_map",
@@ -33,8 +39,12 @@ __all__ = (
     "async_read_file",
     "async_run",
     "async_timeout",
+    "async_upload",
     "async_window",
     "async_write_file",
+    "metric_counter",
+    "metric_histogram",
+    "span",
     "walk_async",
     "with_retry",
     "with_semaphore",
@@ -46,6 +56,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sentrio.async_core.background import BackgroundHandle, BackgroundTask, async_background, async_run
+    from sentrio.async_core.circuit import CircuitBreaker, CircuitState
     from sentrio.async_core.clock import Clock
     from sentrio.async_core.file import (
         AsyncDirectoryWatcher,
@@ -60,6 +71,13 @@ if TYPE_CHECKING:
         async_write_file,
         walk_async,
         write_atomically,
+    )
+    from sentrio.async_core.http import (
+        AsyncHTTPClient,
+        DownloadResult,
+        async_batch_requests,
+        async_download,
+        async_upload,
     )
     from sentrio.async_core.limits import with_semaphore
     from sentrio.async_core.resources import ResourcePool
@@ -76,19 +94,24 @@ if TYPE_CHECKING:
         async_merge,
         async_window,
     )
+    from sentrio.async_core.telemetry import metric_counter, metric_histogram, span
     from sentrio.async_core.timeouts import async_timeout, with_timeout
 
 _HOMES = {
     "AsyncDirectoryWatcher": "sentrio.async_core.file",
     "AsyncFileReader": "sentrio.async_core.file",
     "AsyncFileWriter": "sentrio.async_core.file",
+    "AsyncHTTPClient": "sentrio.async_core.http",
     "AsyncPipeline": "sentrio.async_core.streams",
     "AsyncQueue": "sentrio.async_core.streams",
     "AsyncRunner": "sentrio.async_core.runner",
     "AsyncStream": "sentrio.async_core.streams",
     "BackgroundHandle": "sentrio.async_core.background",
     "BackgroundTask": "sentrio.async_core.background",
+    "CircuitBreaker": "sentrio.async_core.circuit",
+    "CircuitState": "sentrio.async_core.circuit",
     "Clock": "sentrio.async_core.clock",
+    "DownloadResult": "sentrio.async_core.http",
     "FileChange": "sentrio.async_core.file",
     "FileChangeKind": "sentrio.async_core.file",
     "ResourcePool": "sentrio.async_core.resources",
@@ -97,7 +120,9 @@ _HOMES = {
     "TaskScheduler": "sentrio.async_core.scheduler",
     "async_background": "sentrio.async_core.background",
     "async_batch": "sentrio.async_core.streams",
+    "async_batch_requests": "sentrio.async_core.http",
     "async_copy_file": "sentrio.async_core.file",
+    "async_download": "sentrio.async_core.http",
     "async_file_exists": "sentrio.async_core.file",
     "async_filter": "sentrio.async_core.streams",
     "async_map": "sentrio.async_core.streams",
@@ -106,8 +131,12 @@ _HOMES = {
     "async_read_file": "sentrio.async_core.file",
     "async_run": "sentrio.async_core.background",
     "async_timeout": "sentrio.async_core.timeouts",
+    "async_upload": "sentrio.async_core.http",
     "async_window": "sentrio.async_core.streams",
     "async_write_file": "sentrio.async_core.file",
+    "metric_counter": "sentrio.async_core.telemetry",
+    "metric_histogram": "sentrio.async_core.telemetry",
+    "span": "sentrio.async_core.telemetry",
     "walk_async": "sentrio.async_core.file",
     "with_retry": "sentrio.async_core.retry",
     "with_semaphore": "sentrio.async_core.limits",

@@ -22,6 +22,7 @@ import anyio
 import anyio.lowlevel
 import attrs
 
+from sentrio.async_core._checks import known_options
 from sentrio.async_core.telemetry import metric_counter
 from sentrio.errors import CircuitOpenError
 
@@ -101,6 +102,7 @@ def _window(_: object, field: attrs.Attribute[float | None], value: object) -> N
         raise ValueError(f"{field.name} must be above 0 seconds and finite, or None, got {value!r}")
 
 
+@known_options
 @attrs.define(eq=False)
 class CircuitBreaker:
     """Refuses attempts for a while once too many of them have failed.

@@ -1,0 +1,78 @@
+"""Every Python block of these pages runs and prints what the page says, on every backend."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import anyio
+import pytest
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = sorted((ROOT / "docs" / "examples" / "toolkit").glob("http_*.py"))
+PAGES = ("http", "patterns", "migration")
+
+BLOCK = re.compile(r"^```python\n(?P<code>.*?)^```\n(?:\n```text\n(?P<output>.*?)^```\n)?", re.MULTILINE | re.DOTALL)
+
+
+def blocks() -> list[object]:
+    found: list[object] = []
+    for page in PAGES:
+        text = (ROOT / "docs" / "toolkit" / f"{page}.md").read_text()
+        for match in BLOCK.finditer(text):
+            line = text.count("\n", 0, match.start()) + 2
+            found.append(pytest.param(page, line, match["code"], match["output"] or "", id=f"{page}:{line}"))
+    return found
+
+
+@pytest.mark.parametrize("name", ["asyncio", "trio"])
+@pytest.mark.parametrize(("page", "line", "code", "output"), blocks())
+def test_a_block_prints_what_its_page_says(
+    page: str,
+    line: int,
+    code: str,
+    output: str,
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    if name == "trio" and "asyncio" in code:
+        pytest.skip("the block is about asyncio")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(ROOT / "docs" / "examples" / "toolkit"))
+    monkeypatch.setattr(anyio, "run", functools.partial(anyio.run, backend=name))
+    printed = io.StringIO()
+    program = compile("\n" * (line - 1) + code, str(ROOT / "docs" / "toolkit" / f"{page}.md"), "exec")
+    with contextlib.redirect_stdout(printed):
+        exec(program, {"__name__": "__main__"})  # noqa: S102  # our own pages
+    assert printed.getvalue() == output
+
+
+@pytest.mark.parametrize("name", ["asyncio", "trio"])
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_prints_its_output(path: Path, name: str) -> None:
+    program = f"""
+import functools, runpy, sys, anyio
+anyio.run = functools.partial(anyio.run, backend={name!r})
+sys.path.insert(0, {str(path.parent)!r})
+runpy.run_path({str(path)!r}, run_name="__main__")
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.stderr, done.stdout) == ("", path.with_suffix(".out").read_text())
+
+
+def test_every_example_is_on_a_page() -> None:
+    pages = "".join((ROOT / "docs" / "toolkit" / f"{page}.md").read_text() for page in PAGES)
+    assert EXAMPLES
+    assert not [path.name for path in EXAMPLES if path.name not in pages]
