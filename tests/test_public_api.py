@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 
 import sentrio
+import sentrio.async_core
 import sentrio.errors
 import sentrio.testing
 import sentrio.validation
 
 SNAPSHOT = Path(__file__).with_suffix(".txt")
-MODULES = (sentrio, sentrio.validation, sentrio.errors, sentrio.testing)
+MODULES = (sentrio, sentrio.validation, sentrio.errors, sentrio.testing, sentrio.async_core)
 
 
 def described() -> str:
