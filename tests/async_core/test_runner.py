@@ -501,9 +501,16 @@ async def test_an_error_of_the_source_reaches_the_consumer() -> None:
 
 
 async def test_an_error_that_the_consumer_leaves_too_early_to_see_is_raised_all_the_same() -> None:
+    failed = anyio.Event()
+
+    async def work(number: int) -> None:
+        failed.set()
+        raise LookupError
+
     async def leave_early() -> None:
-        async with AsyncRunner(2) as runner, runner.stream(lambda n: fail(LookupError()), [1]):
-            await anyio.sleep(0.02)
+        async with AsyncRunner(2) as runner, runner.stream(work, [1]):
+            await failed.wait()
+            await anyio.wait_all_tasks_blocked()
 
     with pytest.raises(LookupError):
         await leave_early()
@@ -523,9 +530,16 @@ async def test_an_error_of_the_consumer_comes_out_as_itself() -> None:
 
 
 async def test_a_second_error_is_noted_on_the_first() -> None:
+    failed = anyio.Event()
+
+    async def work(number: int) -> None:
+        failed.set()
+        raise OSError
+
     async def consume() -> None:
-        async with AsyncRunner(2) as runner, runner.stream(lambda n: fail(OSError()), [1]):
-            await anyio.sleep(0.02)
+        async with AsyncRunner(2) as runner, runner.stream(work, [1]):
+            await failed.wait()
+            await anyio.wait_all_tasks_blocked()
             raise LookupError("mine")
 
     with pytest.raises(LookupError) as caught:
