@@ -217,6 +217,21 @@ async def test_gather_refuses_what_is_no_coroutine_and_closes_the_others() -> No
             await runner.gather([Gauge().work(), 3, Gauge().work()])  # type: ignore[arg-type]
 
 
+async def test_gather_refuses_what_can_run_only_once() -> None:
+    async with AsyncRunner() as runner:
+        twice = Gauge().work()
+        with pytest.raises(RuntimeError, match="the same coroutine object twice"):
+            await runner.gather([twice, Gauge().work(), twice])
+        shared = Gauge().work(7, 0.01)
+        both = await runner.gather([runner.gather([shared]), runner.gather([shared])], return_exceptions=True)
+        assert [7] in both
+        assert {type(outcome) for outcome in both} == {list, RuntimeError}
+        done = Gauge().work()
+        await done
+        with pytest.raises(RuntimeError, match="was awaited already"):
+            await runner.gather([Gauge().work(), done])
+
+
 async def test_gather_is_ended_by_a_shutdown() -> None:
     async with AsyncRunner(2) as runner, anyio.create_task_group() as tg:
 

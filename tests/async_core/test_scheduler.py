@@ -600,11 +600,26 @@ async def test_what_is_refused_closes_the_coroutine() -> None:
     async with TaskScheduler() as scheduler:
         with pytest.raises(ValueError, match="timeout must be at least 0 seconds or None, got -1"):
             await scheduler.submit(number(1), timeout=-1)
-        with pytest.raises(ValueError, match="9 is not a valid TaskPriority"):
+        with pytest.raises(ValueError, match=r"priority must be a TaskPriority \(CRITICAL, .*\), got 9"):
             await scheduler.submit(number(1), priority=9)  # type: ignore[arg-type]
         with pytest.raises(TypeError, match=r"call the function: submit\(number\(\)\)"):
             await scheduler.submit(number)  # type: ignore[arg-type]
         assert await scheduler.submit(number(1), 0) == 1  # type: ignore[arg-type]
+
+
+async def test_a_coroutine_that_somebody_else_awaits_is_left_alone() -> None:
+    async with TaskScheduler() as scheduler, anyio.create_task_group() as tg:
+        coro = number(5)
+        results: list[int] = []
+
+        async def first() -> None:
+            results.append(await coro)
+
+        tg.start_soon(first)
+        await anyio.lowlevel.checkpoint()
+        with pytest.raises(RuntimeError, match="awaited"):
+            await scheduler.submit(coro)
+    assert results == [5]
 
 
 # --- telemetry -------------------------------------------------------------------------------------------

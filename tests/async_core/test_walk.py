@@ -122,16 +122,17 @@ async def test_the_loop_is_never_held(tmp_path: Path, pattern: str, large_counts
 
     async def watch_the_clock() -> None:
         while not stop.is_set():
-            before = time.perf_counter()
+            # The processor time of this thread: what other processes take away is not the walk's fault.
+            before = time.thread_time()
             await checkpoint()
-            stalls.append(time.perf_counter() - before)
+            stalls.append(time.thread_time() - before)
 
     async with anyio.create_task_group() as tg:
         tg.start_soon(watch_the_clock)
         await checkpoint()
         assert len(await found(tmp_path, pattern)) == (count if pattern == "*" else 0)
         stop.set()
-    # Other processes take the processor away now and then: the bound must hold nearly always.
+    # A garbage collection may fall into one of them: the bound must hold nearly always.
     stalls.sort()
     assert stalls[int(len(stalls) * 0.99)] < 0.01
 

@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 
-from sentrio.async_core._checks import close_coroutine, require_coroutine
+from sentrio.async_core._checks import close_coroutine, has_begun, require_coroutine
 from sentrio.async_core._isolated import isolated
 from sentrio.async_core._slots import Slots, Ticket, innermost
 from sentrio.async_core.scheduler import TaskPriority
@@ -68,6 +68,10 @@ class Gathering:
         try:
             for coro in given:
                 require_coroutine("gather", coro)
+                if has_begun(coro):
+                    raise RuntimeError(f"gather got a coroutine that was awaited already: {coro!r}")
+            if len(set(map(id, given))) < len(given):
+                raise RuntimeError("gather got the same coroutine object twice; call the function for each")
             self._slots.begin_call()
         except BaseException:
             _close_all(given)

@@ -9,6 +9,8 @@ from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
 from typing import Any
 
+from sentrio.async_core._checks import has_begun
+
 
 @types.coroutine
 def isolated(coro: Coroutine[Any, Any, Any], context: Context) -> Generator[Any, Any, Any]:
@@ -17,6 +19,9 @@ def isolated(coro: Coroutine[Any, Any, Any], context: Context) -> Generator[Any,
     One task that runs many coroutines is much cheaper than many tasks, but they must not see each other's
     variables any more than tasks would.
     """
+    if has_begun(coro):
+        # `await` refuses this; to send into a coroutine that waits elsewhere would wake it too early.
+        raise RuntimeError(f"the coroutine was awaited already: {coro!r}")
     step: Callable[[Any], Any] = coro.send
     value: Any = None
     while True:

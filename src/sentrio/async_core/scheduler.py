@@ -42,6 +42,14 @@ class TaskPriority(IntEnum):
     BACKGROUND = 4
 
 
+def _as_priority(value: Any) -> TaskPriority:
+    try:
+        return TaskPriority(value)
+    except ValueError:
+        names = ", ".join(priority.name for priority in TaskPriority)
+        raise ValueError(f"priority must be a TaskPriority ({names}), got {value!r}") from None
+
+
 _OUTCOMES = ("succeeded", "failed", "timed_out", "cancelled")
 _ATTRIBUTES = {
     (outcome, priority): {"outcome": outcome, "priority": priority.name.lower()}
@@ -122,7 +130,7 @@ class TaskScheduler:
         try:
             require_coroutine("submit", coro)
             if type(priority) is not TaskPriority:
-                priority = TaskPriority(priority)
+                priority = _as_priority(priority)
             deadline = math.inf
             if timeout is not None:
                 check_seconds("timeout", timeout)
@@ -157,7 +165,8 @@ class TaskScheduler:
                 outcome = "timed_out"
         finally:
             ticket.leave()
-            coro.close()
+            if not began:
+                close_coroutine(coro)
             self._counts[outcome] += 1
             _count_ended(1, _ATTRIBUTES[outcome, priority])
         name = getattr(coro, "__qualname__", "task")
