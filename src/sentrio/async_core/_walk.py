@@ -92,6 +92,7 @@ class FolderWalk:
 
     def __init__(self, directory: str | os.PathLike[str], pattern: str) -> None:
         self._root = os.fspath(directory)
+        self._prefix = len(os.path.join(self._root, ""))  # noqa: PTH118  # with its separator
         self._pattern = NamePattern([pattern])
         self._everything = pattern == "*"
         self._found: deque[str] = deque()
@@ -174,7 +175,7 @@ class FolderWalk:
                 # Folders behind links are not entered: they may lead back here.
                 if not entry.is_symlink() and self._waiting is not None:
                     self._waiting.append(entry.path)
-            elif self._everything or self._pattern.matches(os.path.relpath(entry.path, self._root)):
+            elif self._everything or self._pattern.matches(entry.path[self._prefix :]):
                 self._found.append(entry.path)
 
 
