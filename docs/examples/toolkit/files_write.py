@@ -7,7 +7,13 @@ from pathlib import Path
 
 import anyio
 
-from sentrio.async_core import AsyncFileReader, AsyncFileWriter, async_read_file, async_write_file
+from sentrio.async_core import (
+    AsyncFileReader,
+    AsyncFileWriter,
+    async_read_file,
+    async_write_file,
+    walk_async,
+)
 
 
 async def main() -> None:
@@ -25,7 +31,7 @@ async def main() -> None:
             await writer.writelines(f"line {number}\n" for number in range(3))
         async for line in AsyncFileReader(path).stream_lines():
             print(line, end="")
-        print([entry.name for entry in Path(folder).iterdir()])
+        print([entry.name async for entry in walk_async(folder)])
 
 
 if __name__ == "__main__":
