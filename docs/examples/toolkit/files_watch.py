@@ -7,11 +7,11 @@ from pathlib import Path
 
 import anyio
 
-from sentrio.async_core import AsyncDirectoryWatcher, async_copy_file, walk_async
+from sentrio.async_core import AsyncDirectoryWatcher, async_copy_file, async_mkdir, walk_async
 
 
 async def write_slowly(path: Path) -> None:
-    with path.open("w") as file:  # noqa: ASYNC240  # stands for another program
+    with path.open("w") as file:
         for number in range(4):
             file.write(f"{number}\n")
             file.flush()
@@ -21,7 +21,7 @@ async def write_slowly(path: Path) -> None:
 async def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         inbox = Path(folder, "inbox")
-        inbox.mkdir()
+        await async_mkdir(inbox)
         watcher = AsyncDirectoryWatcher(inbox, patterns=["*.csv"], stable_seconds=0.5)
         async with watcher.watch() as changes, anyio.create_task_group() as tasks:
             tasks.start_soon(write_slowly, inbox / "orders.csv")

@@ -35,7 +35,7 @@ _QUIET_MS, _BURST_MS = 40, 100
 
 # How long one wait in the thread takes: a cancelled watch ends within this time, and an idle one costs less
 # than a percent of a processor.
-_WAIT_MS = 250
+_WAIT_MS = 300
 
 # The system drops events that nobody fetches in time, and those of a folder that is filled while it is made
 # known. A look at everything now and then finds what they would have told, at half a percent of a processor.
