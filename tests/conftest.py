@@ -18,7 +18,9 @@ BACKENDS = [
 
 CHAOS = bool(os.environ.get("SENTRIO_TEST_CHAOS"))
 
-settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "suite", deadline=None, max_examples=60, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.register_profile("chaos", parent=settings.get_profile("suite"), max_examples=2000, print_blob=True)
 settings.load_profile("chaos" if CHAOS else "suite")
 

@@ -1,1 +1,92 @@
-"""Data-quality checkpoints with structured concurrency."""
+"""Data-quality checkpoints with structured concurrency, for trio, asyncio and uvloop.
+
+The names below are imported when they are first used, so that ``import sentrio`` loads neither Polars nor httpx.
+"""
+
+from __future__ import annotations
+
+__all__ = (
+    "ActionConfig",
+    "ActionResult",
+    "ActionStatus",
+    "AsyncBaseAction",
+    "CheckOutcome",
+    "CheckResult",
+    "Checkpoint",
+    "CheckpointFailed",
+    "CheckpointResult",
+    "CheckpointStatus",
+    "CheckpointUndecided",
+    "CustomAction",
+    "NotifyCondition",
+    "SentrioError",
+    "Severity",
+    "StoreValidationResult",
+    "ValidationReport",
+    "check",
+    "check_async",
+    "load_config",
+    "load_results",
+)
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sentrio.checkpoint.actions import (
+        ActionConfig,
+        AsyncBaseAction,
+        CustomAction,
+        NotifyCondition,
+        StoreValidationResult,
+    )
+    from sentrio.checkpoint.check import check, check_async
+    from sentrio.checkpoint.checkpoint import Checkpoint
+    from sentrio.checkpoint.result import (
+        ActionResult,
+        ActionStatus,
+        CheckpointResult,
+        CheckpointStatus,
+        load_results,
+    )
+    from sentrio.config import load_config
+    from sentrio.errors import CheckpointFailed, CheckpointUndecided, SentrioError
+    from sentrio.validation.report import CheckOutcome, CheckResult, Severity, ValidationReport
+
+_HOMES = {
+    "ActionConfig": "sentrio.checkpoint.actions",
+    "ActionResult": "sentrio.checkpoint.result",
+    "ActionStatus": "sentrio.checkpoint.result",
+    "AsyncBaseAction": "sentrio.checkpoint.actions",
+    "CheckOutcome": "sentrio.validation.report",
+    "CheckResult": "sentrio.validation.report",
+    "Checkpoint": "sentrio.checkpoint.checkpoint",
+    "CheckpointFailed": "sentrio.errors",
+    "CheckpointResult": "sentrio.checkpoint.result",
+    "CheckpointStatus": "sentrio.checkpoint.result",
+    "CheckpointUndecided": "sentrio.errors",
+    "CustomAction": "sentrio.checkpoint.actions",
+    "NotifyCondition": "sentrio.checkpoint.actions",
+    "SentrioError": "sentrio.errors",
+    "Severity": "sentrio.validation.report",
+    "StoreValidationResult": "sentrio.checkpoint.actions",
+    "ValidationReport": "sentrio.validation.report",
+    "check": "sentrio.checkpoint.check",
+    "check_async": "sentrio.checkpoint.check",
+    "load_config": "sentrio.config",
+    "load_results": "sentrio.checkpoint.result",
+}
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        home = _HOMES[name]
+    except KeyError:
+        raise AttributeError(f"module 'sentrio' has no attribute {name!r}") from None
+    from importlib import import_module
+
+    value = globals()[name] = getattr(import_module(home), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

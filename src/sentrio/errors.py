@@ -10,6 +10,9 @@
     ├── ConfigurationError (ValueError)      what is wrong with a configuration file, with positions
     ├── SourceError                          a source that can not be read, or changed while it was read
     ├── RunningLoopError (RuntimeError)      a blocking call inside a running event loop
+    ├── ClosedError (RuntimeError)           something that was not started yet, or was closed
+    │   ├── PoolClosedError                  a pool
+    │   └── RunnerClosedError                a task scheduler or an async runner
     ├── CircuitOpenError (RuntimeError)      a circuit breaker refused an attempt
     ├── QueueClosedError (RuntimeError)      a queue that takes or gives nothing more
     ├── HTTPRequestError                     a request that got no usable answer
@@ -31,14 +34,17 @@ __all__ = (
     "CheckpointUndecided",
     "ChecksumError",
     "CircuitOpenError",
+    "ClosedError",
     "ConfigurationError",
     "HTTPRequestError",
     "HTTPStatusError",
     "HTTPTimeoutError",
     "OptionValueError",
+    "PoolClosedError",
     "Problem",
     "QueueClosedError",
     "RunError",
+    "RunnerClosedError",
     "RunningLoopError",
     "SentrioError",
     "SourceError",
@@ -175,8 +181,7 @@ class RunningLoopError(SentrioError, RuntimeError):
 
     def __str__(self) -> str:
         return (
-            f"{self.called} blocks, and an event loop is running in this thread; "
-            f"use `await {self.instead}` instead"
+            f"{self.called} blocks, and an event loop is running in this thread; use `await {self.instead}` instead"
         )
 
 
@@ -240,15 +245,33 @@ class HTTPStatusError(HTTPRequestError):
 class ChecksumError(HTTPRequestError):
     """Content that arrived whole but is not the expected one; the destination was left as it was."""
 
-    def __init__(
-        self, method: str, url: str, attempts: int, algorithm: str, expected: str, actual: str
-    ) -> None:
+    def __init__(self, method: str, url: str, attempts: int, algorithm: str, expected: str, actual: str) -> None:
         problem = f"its {algorithm} is {actual}, expected {expected}; it was not saved"
         super().__init__(method, url, attempts, problem)
         self.args = (method, url, attempts, algorithm, expected, actual)
         self.algorithm = algorithm
         self.expected = expected
         self.actual = actual
+
+
+class ClosedError(SentrioError, RuntimeError):
+    """Something that takes no work, since it was not started yet or was closed."""
+
+    def __init__(self, owner: str, problem: str) -> None:
+        super().__init__(owner, problem)
+        self.owner = owner
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.owner} {self.problem}"
+
+
+class PoolClosedError(ClosedError):
+    """A pool that is closed: it takes no work, and whoever waited for it gets this error."""
+
+
+class RunnerClosedError(ClosedError):
+    """A scheduler or runner that does not run: it takes no work, and what it had to drop gets this error."""
 
 
 class RunError(SentrioError):

@@ -246,9 +246,7 @@ async def _driven(coro: Coroutine[Any, Any, Any], counter: _Counter) -> Any:
 def _counting_tasks(counter: _Counter) -> Iterator[None]:
     loop = asyncio.get_running_loop()
 
-    def factory(
-        loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], **options: Any
-    ) -> asyncio.Task[Any]:
+    def factory(loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], **options: Any) -> asyncio.Task[Any]:
         task = asyncio.Task(_driven(coro, counter), loop=loop, **options)
         # A task that is cancelled before its first step closes the coroutine that it was given, not ours.
         task.add_done_callback(lambda _: coro.close())

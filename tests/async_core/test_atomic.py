@@ -194,9 +194,7 @@ def test_an_owner_that_can_not_stay_takes_its_special_bits_along(
     assert stat.S_IMODE(path.stat().st_mode) == 0o750
 
 
-def test_a_file_that_may_not_be_written_is_not_replaced(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_may_not_be_written_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
     path.chmod(0o444)

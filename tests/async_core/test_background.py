@@ -371,9 +371,7 @@ def test_ends_with_the_loop_and_may_be_dropped_or_closed_later(backend: Backend)
     run(task.aclose, backend)
 
 
-def test_an_error_at_the_end_of_the_loop_breaks_nothing(
-    backend: Backend, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_error_at_the_end_of_the_loop_breaks_nothing(backend: Backend, caplog: pytest.LogCaptureFixture) -> None:
     async def clean_up_badly() -> None:
         try:
             await anyio.sleep_forever()

@@ -33,9 +33,7 @@ async def test_opens_after_failures_in_a_row_only() -> None:
     assert state_of(breaker) is CircuitState.CLOSED
     fail(breaker, 3)
     assert state_of(breaker) is CircuitState.OPEN
-    with pytest.raises(
-        CircuitOpenError, match=r"the circuit of api\.example is open .* try again in \d"
-    ) as caught:
+    with pytest.raises(CircuitOpenError, match=r"the circuit of api\.example is open .* try again in \d") as caught:
         breaker.attempt()
     assert isinstance(caught.value, RuntimeError)
     assert 59 < caught.value.retry_in <= 60
@@ -243,9 +241,7 @@ class BreakerAgainstAModel(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         # It recovers never or at once, so that no time is needed here; tests/clock has the times.
-        self.breaker = CircuitBreaker(
-            failure_threshold=3, recovery_timeout=0, success_threshold=2, half_open_max=2
-        )
+        self.breaker = CircuitBreaker(failure_threshold=3, recovery_timeout=0, success_threshold=2, half_open_max=2)
         self.state = CircuitState.CLOSED
         self.era = self.in_a_row = self.good_probes = 0
         self.running: list[tuple[Attempt, int]] = []

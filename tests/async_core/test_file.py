@@ -85,9 +85,7 @@ class TestReading:
         assert "".join(texts) == "äöü€" * 10
         assert all(texts)
 
-    @pytest.mark.parametrize(
-        "text", ["", "\n", "a", "a\n", "a\n\nb", "a\u2028b\x0cc\nd", "x" * 300 + "\nyy\n"]
-    )
+    @pytest.mark.parametrize("text", ["", "\n", "a", "a\n", "a\n\nb", "a\u2028b\x0cc\nd", "x" * 300 + "\nyy\n"])
     @pytest.mark.parametrize("chunk_size", [1, 7, 65536])
     async def test_lines_are_those_of_python(self, tmp_path: Path, text: str, chunk_size: int) -> None:
         path = tmp_path / "file"

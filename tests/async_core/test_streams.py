@@ -248,9 +248,7 @@ async def test_an_error_in_the_source_comes_out_as_itself(kind: str, make: Calla
 
 @OPERATORS
 @KINDS
-def test_nothing_is_left_when_it_is_cancelled(
-    kind: str, make: Callable[[Any], Any], backend: Backend
-) -> None:
+def test_nothing_is_left_when_it_is_cancelled(kind: str, make: Callable[[Any], Any], backend: Backend) -> None:
     probes: list[Probe] = []
 
     async def bare() -> None:

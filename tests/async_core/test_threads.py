@@ -155,9 +155,7 @@ async def main():
 anyio.run(main, backend={name!r})
 """
     started = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
     assert time.monotonic() - started < 20
     assert "the process exits while these calls still run in worker threads: stuck" in done.stderr
 

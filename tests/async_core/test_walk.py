@@ -30,9 +30,7 @@ async def found(root: Path, pattern: str = "*") -> set[str]:
 
 
 async def test_finds_every_file_once(tree: Path) -> None:
-    expected = {
-        str(Path(folder, name).relative_to(tree)) for folder, _, files in os.walk(tree) for name in files
-    }
+    expected = {str(Path(folder, name).relative_to(tree)) for folder, _, files in os.walk(tree) for name in files}
     paths = [path async for path in walk_async(str(tree))]
     assert {str(path.relative_to(tree)) for path in paths} == expected
     assert len(paths) == len(expected) == 8

@@ -125,9 +125,7 @@ async def test_folders_bring_and_take_their_files(tmp_path: Path, force_polling:
 @POLLING
 async def test_patterns_and_depth(tmp_path: Path, force_polling: bool) -> None:
     (tmp_path / "sub").mkdir()
-    async with watching(
-        tmp_path, patterns=["*.csv"], recursive=False, force_polling=force_polling
-    ) as changes:
+    async with watching(tmp_path, patterns=["*.csv"], recursive=False, force_polling=force_polling) as changes:
         (tmp_path / "sub" / "deep.csv").write_text("")
         (tmp_path / "other.txt").write_text("")
         (tmp_path / "a.csv").write_text("")

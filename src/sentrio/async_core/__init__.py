@@ -1,4 +1,7 @@
-"""A general async toolkit for trio, asyncio and uvloop. It knows nothing of data."""
+"""A general async toolkit for trio, asyncio and uvloop. It knows nothing of data.
+
+The names below are imported when they are first used, since some of them load httpx or watchfiles.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,17 @@ __all__ = (
     "AsyncFileWriter",
     "AsyncPipeline",
     "AsyncQueue",
+    "AsyncRunner",
     "AsyncStream",
     "BackgroundHandle",
     "BackgroundTask",
+    "Clock",
     "FileChange",
     "FileChangeKind",
+    "ResourcePool",
     "RetryPolicy",
+    "TaskPriority",
+    "TaskScheduler",
     "async_background",
     "async_batch",
     "async_copy_file",
@@ -34,32 +42,90 @@ __all__ = (
     "write_atomically",
 )
 
-from sentrio.async_core.background import BackgroundHandle as BackgroundHandle
-from sentrio.async_core.background import BackgroundTask as BackgroundTask
-from sentrio.async_core.background import async_background as async_background
-from sentrio.async_core.background import async_run as async_run
-from sentrio.async_core.file import AsyncDirectoryWatcher as AsyncDirectoryWatcher
-from sentrio.async_core.file import AsyncFileReader as AsyncFileReader
-from sentrio.async_core.file import AsyncFileWriter as AsyncFileWriter
-from sentrio.async_core.file import FileChange as FileChange
-from sentrio.async_core.file import FileChangeKind as FileChangeKind
-from sentrio.async_core.file import async_copy_file as async_copy_file
-from sentrio.async_core.file import async_file_exists as async_file_exists
-from sentrio.async_core.file import async_mkdir as async_mkdir
-from sentrio.async_core.file import async_read_file as async_read_file
-from sentrio.async_core.file import async_write_file as async_write_file
-from sentrio.async_core.file import walk_async as walk_async
-from sentrio.async_core.file import write_atomically as write_atomically
-from sentrio.async_core.limits import with_semaphore as with_semaphore
-from sentrio.async_core.retry import RetryPolicy as RetryPolicy
-from sentrio.async_core.retry import with_retry as with_retry
-from sentrio.async_core.streams import AsyncPipeline as AsyncPipeline
-from sentrio.async_core.streams import AsyncQueue as AsyncQueue
-from sentrio.async_core.streams import AsyncStream as AsyncStream
-from sentrio.async_core.streams import async_batch as async_batch
-from sentrio.async_core.streams import async_filter as async_filter
-from sentrio.async_core.streams import async_map as async_map
-from sentrio.async_core.streams import async_merge as async_merge
-from sentrio.async_core.streams import async_window as async_window
-from sentrio.async_core.timeouts import async_timeout as async_timeout
-from sentrio.async_core.timeouts import with_timeout as with_timeout
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sentrio.async_core.background import BackgroundHandle, BackgroundTask, async_background, async_run
+    from sentrio.async_core.clock import Clock
+    from sentrio.async_core.file import (
+        AsyncDirectoryWatcher,
+        AsyncFileReader,
+        AsyncFileWriter,
+        FileChange,
+        FileChangeKind,
+        async_copy_file,
+        async_file_exists,
+        async_mkdir,
+        async_read_file,
+        async_write_file,
+        walk_async,
+        write_atomically,
+    )
+    from sentrio.async_core.limits import with_semaphore
+    from sentrio.async_core.resources import ResourcePool
+    from sentrio.async_core.retry import RetryPolicy, with_retry
+    from sentrio.async_core.runner import AsyncRunner
+    from sentrio.async_core.scheduler import TaskPriority, TaskScheduler
+    from sentrio.async_core.streams import (
+        AsyncPipeline,
+        AsyncQueue,
+        AsyncStream,
+        async_batch,
+        async_filter,
+        async_map,
+        async_merge,
+        async_window,
+    )
+    from sentrio.async_core.timeouts import async_timeout, with_timeout
+
+_HOMES = {
+    "AsyncDirectoryWatcher": "sentrio.async_core.file",
+    "AsyncFileReader": "sentrio.async_core.file",
+    "AsyncFileWriter": "sentrio.async_core.file",
+    "AsyncPipeline": "sentrio.async_core.streams",
+    "AsyncQueue": "sentrio.async_core.streams",
+    "AsyncRunner": "sentrio.async_core.runner",
+    "AsyncStream": "sentrio.async_core.streams",
+    "BackgroundHandle": "sentrio.async_core.background",
+    "BackgroundTask": "sentrio.async_core.background",
+    "Clock": "sentrio.async_core.clock",
+    "FileChange": "sentrio.async_core.file",
+    "FileChangeKind": "sentrio.async_core.file",
+    "ResourcePool": "sentrio.async_core.resources",
+    "RetryPolicy": "sentrio.async_core.retry",
+    "TaskPriority": "sentrio.async_core.scheduler",
+    "TaskScheduler": "sentrio.async_core.scheduler",
+    "async_background": "sentrio.async_core.background",
+    "async_batch": "sentrio.async_core.streams",
+    "async_copy_file": "sentrio.async_core.file",
+    "async_file_exists": "sentrio.async_core.file",
+    "async_filter": "sentrio.async_core.streams",
+    "async_map": "sentrio.async_core.streams",
+    "async_merge": "sentrio.async_core.streams",
+    "async_mkdir": "sentrio.async_core.file",
+    "async_read_file": "sentrio.async_core.file",
+    "async_run": "sentrio.async_core.background",
+    "async_timeout": "sentrio.async_core.timeouts",
+    "async_window": "sentrio.async_core.streams",
+    "async_write_file": "sentrio.async_core.file",
+    "walk_async": "sentrio.async_core.file",
+    "with_retry": "sentrio.async_core.retry",
+    "with_semaphore": "sentrio.async_core.limits",
+    "with_timeout": "sentrio.async_core.timeouts",
+    "write_atomically": "sentrio.async_core.file",
+}
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        home = _HOMES[name]
+    except KeyError:
+        raise AttributeError(f"module 'sentrio.async_core' has no attribute {name!r}") from None
+    from importlib import import_module
+
+    value = globals()[name] = getattr(import_module(home), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -7,6 +7,7 @@ __all__ = (
     "check_number",
     "check_seconds",
     "close_coroutine",
+    "has_begun",
     "known_options",
     "number_from_environment",
     "require_async",
@@ -116,9 +117,14 @@ def require_coroutine(function: str, coro: object) -> None:
         raise TypeError(f"{function} needs a coroutine object, got {coro!r}{hint}")
 
 
+def has_begun(coro: object) -> bool:
+    """Whether a coroutine object was awaited already, here or elsewhere."""
+    return inspect.iscoroutine(coro) and inspect.getcoroutinestate(coro) != inspect.CORO_CREATED
+
+
 def close_coroutine(coro: object) -> None:
-    """Close a coroutine object that will not be run, so that Python does not complain about it."""
-    if isinstance(coro, Coroutine):
+    """Close a coroutine object that was never awaited, so that Python does not complain about it."""
+    if isinstance(coro, Coroutine) and not has_begun(coro):
         coro.close()
 
 

@@ -44,9 +44,7 @@ class AsyncFileReader:
     :raises ValueError: if ``chunk_size`` is less than 1 or ``encoding`` is unknown
     """
 
-    def __init__(
-        self, path: str | os.PathLike[str], chunk_size: int = 65536, encoding: str = "utf-8"
-    ) -> None:
+    def __init__(self, path: str | os.PathLike[str], chunk_size: int = 65536, encoding: str = "utf-8") -> None:
         check_count("chunk_size", chunk_size)
         check_encoding(encoding)
         self.path = path

@@ -171,9 +171,7 @@ class AsyncQueue(Generic[T]):
 
     def statistics(self) -> QueueStatistics:
         """Return the state of the queue."""
-        return QueueStatistics(
-            len(self._items), self._maxsize, len(self._getters), len(self._putters), self._closed
-        )
+        return QueueStatistics(len(self._items), self._maxsize, len(self._getters), len(self._putters), self._closed)
 
     def close(self) -> _Closed:
         """Say that nothing more will come, and wake everybody who waits; it takes effect at once.

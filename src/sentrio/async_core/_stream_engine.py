@@ -152,9 +152,7 @@ class AsyncOrigin:
     @staticmethod
     def _feed(iterator: Any, link: Link, guarded: bool) -> Chain:
         if guarded:
-            link.closer = BackgroundTask.start_soon(
-                _close_when_left, iterator, name="sentrio: close a source"
-            )
+            link.closer = BackgroundTask.start_soon(_close_when_left, iterator, name="sentrio: close a source")
         while not link.ended:
             item, link.item = link.item, PAUSE
             yield item

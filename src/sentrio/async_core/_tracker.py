@@ -83,9 +83,7 @@ class Tracker:
     _identity: tuple[int, int] = attrs.field(init=False, default=(0, 0))
     _known: dict[str, Signature] = attrs.field(init=False, factory=dict)
     _pending: dict[str, _Pending] = attrs.field(init=False, factory=dict)
-    _notices: Generator[set[tuple[watchfiles.Change, str]], None, None] | None = attrs.field(
-        init=False, default=None
-    )
+    _notices: Generator[set[tuple[watchfiles.Change, str]], None, None] | None = attrs.field(init=False, default=None)
     _next_scan: float = attrs.field(init=False, default=0.0)
     _gone: bool = attrs.field(init=False, default=False)
     _stopped: bool = attrs.field(init=False, default=False)

@@ -205,7 +205,7 @@ class CircuitBreaker:
             _closed(1, circuit=self.name)
 
     def _failures_in_window(self) -> int:
-        assert self.window_seconds is not None  # noqa: S101  # for the type checker
+        assert self.window_seconds is not None  # for the type checker
         while self._recent and self._recent[0].elapsed() > self.window_seconds:
             self._recent.popleft()
         return len(self._recent)

@@ -36,9 +36,7 @@ def check_limit(name: str, limit: Any) -> None:
     :raises TypeError: if it can not
     """
     if not (hasattr(type(limit), "__aenter__") and hasattr(type(limit), "__aexit__")):
-        raise TypeError(
-            f"{name} must be an async context manager such as anyio.CapacityLimiter(5), got {limit!r}"
-        )
+        raise TypeError(f"{name} must be an async context manager such as anyio.CapacityLimiter(5), got {limit!r}")
 
 
 def borrowed(limit: Limit) -> AbstractAsyncContextManager[Any, Any]:

@@ -74,12 +74,8 @@ class AsyncStream(Generic[T]):
         self, func: Callable[[T], Coroutine[Any, Any, U]], *, max_concurrency: int = 1, ordered: bool = True
     ) -> AsyncStream[U]: ...
     @overload
-    def map(
-        self, func: Callable[[T], U], *, max_concurrency: int = 1, ordered: bool = True
-    ) -> AsyncStream[U]: ...
-    def map(
-        self, func: Callable[[T], Any], *, max_concurrency: int = 1, ordered: bool = True
-    ) -> AsyncStream[Any]:
+    def map(self, func: Callable[[T], U], *, max_concurrency: int = 1, ordered: bool = True) -> AsyncStream[U]: ...
+    def map(self, func: Callable[[T], Any], *, max_concurrency: int = 1, ordered: bool = True) -> AsyncStream[Any]:
         """Replace every item by ``func(item)``; a coroutine that it returns is awaited.
 
         With ``max_concurrency`` that many items are in work, or done and waiting for the reader, at a time.
@@ -288,17 +284,13 @@ def async_map(
 def async_map(
     func: Callable[[T], U], source: Source[T], *, max_concurrency: int = 1, ordered: bool = True
 ) -> AsyncStream[U]: ...
-def async_map(
-    func: Any, source: Source[Any] | None = None, *, max_concurrency: int = 1, ordered: bool = True
-) -> Any:
+def async_map(func: Any, source: Source[Any] | None = None, *, max_concurrency: int = 1, ordered: bool = True) -> Any:
     """Map ``source`` as :meth:`AsyncStream.map` does; without a source, return a stage for a pipeline."""
     return _stage(source, lambda s: s.map(func, max_concurrency=max_concurrency, ordered=ordered))
 
 
 @overload
-def async_filter(
-    predicate: Callable[[T], object], source: None = None
-) -> Callable[[Source[T]], AsyncStream[T]]: ...
+def async_filter(predicate: Callable[[T], object], source: None = None) -> Callable[[Source[T]], AsyncStream[T]]: ...
 @overload
 def async_filter(predicate: Callable[[T], object], source: Source[T]) -> AsyncStream[T]: ...
 def async_filter(predicate: Any, source: Source[Any] | None = None) -> Any:
@@ -318,9 +310,7 @@ def async_batch(size: int, source: Source[Any] | None = None, *, timeout: float 
 
 
 @overload
-def async_window(
-    size: int, step: int = 1, source: None = None
-) -> Callable[[Source[T]], AsyncStream[list[T]]]: ...
+def async_window(size: int, step: int = 1, source: None = None) -> Callable[[Source[T]], AsyncStream[list[T]]]: ...
 @overload
 def async_window(size: int, step: int = 1, *, source: Source[T]) -> AsyncStream[list[T]]: ...
 @overload

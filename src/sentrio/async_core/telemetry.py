@@ -31,9 +31,7 @@ _reported: set[tuple[str, type[BaseException]]] = set()
 class _Measure(Protocol):
     """What :func:`metric_counter` and :func:`metric_histogram` return."""
 
-    def __call__(
-        self, value: float = 1, attributes: Mapping[str, object] | None = None, **more: object
-    ) -> None: ...
+    def __call__(self, value: float = 1, attributes: Mapping[str, object] | None = None, **more: object) -> None: ...
 
 
 def _report(doing: str, exc: Exception) -> None:
@@ -71,9 +69,7 @@ def _instrument(kind: str, name: str) -> Any:
     if metrics is None:
         return None
     provider = metrics.get_meter_provider()
-    return _cached(
-        provider, f"{kind} {name}", lambda: getattr(provider.get_meter(_SCOPE), f"create_{kind}")(name)
-    )
+    return _cached(provider, f"{kind} {name}", lambda: getattr(provider.get_meter(_SCOPE), f"create_{kind}")(name))
 
 
 @attrs.define

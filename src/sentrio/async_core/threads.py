@@ -227,9 +227,7 @@ async def _wait_after_cancellation(call: _Call, abandon_after: float | None) -> 
 def thread_statistics() -> ThreadStatistics:
     """Return what the worker threads of this process are doing right now."""
     calls = tuple(_running)
-    return ThreadStatistics(
-        running=len(calls), abandoned=sum(call.abandoned for call in calls), idle=len(_idle)
-    )
+    return ThreadStatistics(running=len(calls), abandoned=sum(call.abandoned for call in calls), idle=len(_idle))
 
 
 def _report_at_exit() -> None:

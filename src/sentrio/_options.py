@@ -1,0 +1,196 @@
+"""Options of public objects: unknown ones and bad values are errors that say what would be right.
+
+Classes whose options people write by hand (in Python, YAML or on a command line) use :class:`OptionsMeta`.
+It looks at the arguments before the constructor does, so that a misspelt option is answered with the nearest
+known one. The functions below make attrs validators whose errors name the owner, the option and the value.
+"""
+
+from __future__ import annotations
+
+__all__ = (
+    "OptionsMeta",
+    "as_member",
+    "as_tuple",
+    "flag",
+    "integer",
+    "known_options",
+    "mapping",
+    "number",
+    "one_of",
+    "optional",
+    "owner_of",
+    "share",
+    "text",
+    "texts",
+)
+
+from abc import ABCMeta
+from collections.abc import Callable, Collection, Mapping
+from enum import StrEnum
+from typing import Any
+
+import attrs
+
+from sentrio.errors import OptionValueError, UnknownOptionError
+
+AttrsValidator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
+
+
+def owner_of(cls: type) -> str:
+    """Return the name under which users know a class: its short name if it has one."""
+    name = cls.__dict__.get("option_owner") or getattr(cls, "option_owner", None)
+    return str(name or cls.__name__)
+
+
+def known_options(cls: type) -> tuple[str, ...]:
+    """Return the names of the options of an attrs class, in the order of their definition."""
+    return tuple(field.alias or field.name for field in attrs.fields(cls) if field.init)
+
+
+class OptionsMeta(ABCMeta):
+    """Refuses unknown and missing options before an attrs class is made."""
+
+    def __call__(cls, *args: Any, **options: Any) -> Any:
+        if attrs.has(cls):
+            known = known_options(cls)
+            for name in options:
+                if name not in known:
+                    raise UnknownOptionError(owner_of(cls), name, known)
+            required = [
+                field.alias or field.name
+                for field in attrs.fields(cls)
+                if field.init and field.default is attrs.NOTHING
+            ]
+            for name in required[len(args) :]:
+                if name not in options:
+                    raise OptionValueError(owner_of(cls), name, f"option {name!r} is missing")
+        return super().__call__(*args, **options)
+
+
+def _refuse(owner: Any, field: attrs.Attribute[Any], value: object, allowed: str) -> None:
+    name = field.alias or field.name
+    raise OptionValueError(owner_of(type(owner)), name, f"{name} must be {allowed}, got {_shown(value)}")
+
+
+def _shown(value: object) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 80 else f"{shown[:77]}..."
+
+
+def optional(validator: AttrsValidator) -> AttrsValidator:
+    """Allow ``None`` besides what ``validator`` allows."""
+
+    def check(owner: Any, field: attrs.Attribute[Any], value: object) -> None:
+        if value is not None:
+            validator(owner, field, value)
+
+    return check
+
+
+def text(*, empty: bool = False) -> AttrsValidator:
+    """Allow text, by default not the empty one."""
+
+    def check(owner: Any, field: attrs.Attribute[Any], value: object) -> None:
+        if not isinstance(value, str):
+            _refuse(owner, field, value, "text")
+        if not value and not empty:
+            _refuse(owner, field, value, "text that is not empty")
+
+    return check
+
+
+def texts(*, minimum: int = 0) -> AttrsValidator:
+    """Allow a tuple of texts, none of them twice."""
+
+    def check(owner: Any, field: attrs.Attribute[Any], value: object) -> None:
+        if not isinstance(value, tuple) or not all(isinstance(item, str) and item for item in value):
+            _refuse(owner, field, value, "a list of names")
+        assert isinstance(value, tuple)
+        if len(set(value)) < len(value):
+            _refuse(owner, field, value, "a list without repeats")
+        if len(value) < minimum:
+            _refuse(owner, field, value, f"a list of at least {minimum} names")
+
+    return check
+
+
+def flag() -> AttrsValidator:
+    """Allow ``True`` and ``False``."""
+
+    def check(owner: Any, field: attrs.Attribute[Any], value: object) -> None:
+        if not isinstance(value, bool):
+            _refuse(owner, field, value, "true or false")
+
+    return check
+
+
+def integer(*, minimum: int | None = None) -> AttrsValidator:
+    """Allow whole numbers of at least ``minimum``; a boolean is none."""
+
+    def check(owner: Any, field: attrs.Attribute[Any], value: object) -> None:
+        allowed = "a whole number" if minimum is None else f"a whole number of at least {minimum}"
+        if not isinstance(value, int) or isinstance(value, bool) or (minimum is not None and value < minimum):
+            _refuse(owner, field, value, allowed)
+
+    return check
+
+
+def number(*, minimum: float | None = None, above: float | None = None) -> AttrsValidator:
+    """Allow finite and infinite numbers within bounds; neither a boolean nor NaN is one."""
+
+    def check(owner: Any, field: attrs.Attribute[Any], value: object) -> None:
+        allowed = "a number"
+        if minimum is not None:
+            allowed += f" of at least {minimum:g}"
+        if above is not None:
+            allowed += f" above {above:g}"
+        if not isinstance(value, int | float) or isinstance(value, bool) or value != value:
+            _refuse(owner, field, value, allowed)
+        assert isinstance(value, int | float)
+        if (minimum is not None and value < minimum) or (above is not None and value <= above):
+            _refuse(owner, field, value, allowed)
+
+    return check
+
+
+def share() -> AttrsValidator:
+    """Allow numbers from 0 to 1."""
+
+    def check(owner: Any, field: attrs.Attribute[Any], value: object) -> None:
+        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 1:
+            _refuse(owner, field, value, "a share from 0 to 1")
+
+    return check
+
+
+def one_of(values: Collection[str]) -> AttrsValidator:
+    """Allow one of the given texts."""
+
+    def check(owner: Any, field: attrs.Attribute[Any], value: object) -> None:
+        if value not in values:
+            _refuse(owner, field, value, f"one of {', '.join(values)}")
+
+    return check
+
+
+def mapping() -> AttrsValidator:
+    """Allow mappings with text keys."""
+
+    def check(owner: Any, field: attrs.Attribute[Any], value: object) -> None:
+        if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+            _refuse(owner, field, value, "a mapping with text keys")
+
+    return check
+
+
+def as_tuple(value: Any) -> Any:
+    """Make a tuple of a list; leave everything else to the validator."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def as_member(enum: type[StrEnum], value: Any) -> Any:
+    """Make a member of a text; leave what names none to the validator."""
+    try:
+        return enum(value)
+    except ValueError:
+        return value

@@ -1,0 +1,67 @@
+"""What is done about a result."""
+
+from __future__ import annotations
+
+__all__ = (
+    "ActionConfig",
+    "ActionResult",
+    "ActionStatus",
+    "AsyncBaseAction",
+    "AsyncExecutable",
+    "CustomAction",
+    "NotifyCondition",
+    "StoreValidationResult",
+    "make_action",
+)
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sentrio.checkpoint.actions.base import ActionConfig, AsyncBaseAction, AsyncExecutable, NotifyCondition
+from sentrio.checkpoint.actions.custom import CustomAction
+from sentrio.checkpoint.actions.store import StoreValidationResult
+from sentrio.checkpoint.result import ActionResult, ActionStatus
+from sentrio.errors import OptionValueError, UnknownNameError
+
+_CLASSES: dict[str, type[AsyncBaseAction[Any]]] = {
+    cls.action_type: cls for cls in (StoreValidationResult, CustomAction)
+}
+
+
+def make_action(entry: object, base_dir: Path | None = None) -> AsyncExecutable:
+    """Make an action of an entry.
+
+    :param entry: an action; a function, sync or async; the name of an action type; or a mapping of one such
+        name to its options
+    :param base_dir: the folder that relative paths in an entry's options start from
+    :raises UnknownNameError: if there is no such type
+    :raises UnknownOptionError: if it does not know an option
+    :raises OptionValueError: if an option has a bad value
+    :raises TypeError: if the entry is none of these
+    """
+    if isinstance(entry, str):
+        return _named(entry, {}, base_dir)
+    if isinstance(entry, Mapping) and len(entry) == 1:
+        ((name, given),) = entry.items()
+        if isinstance(name, str) and (given is None or isinstance(given, Mapping)):
+            return _named(name, dict(given or {}), base_dir)
+        raise OptionValueError(
+            "actions", "actions", f"an entry must be a name, or one name with its options, got {entry!r}"
+        )
+    if isinstance(entry, AsyncExecutable) and not isinstance(entry, type):
+        return entry
+    if callable(entry) and not isinstance(entry, type):
+        return CustomAction(callback=entry)
+    raise TypeError(
+        f"an action must be an action, a function, or a name with options like {{store: {{path: results}}}}, "
+        f"got {entry!r}"
+    )
+
+
+def _named(name: str, given: dict[str, Any], base_dir: Path | None) -> AsyncExecutable:
+    if name not in _CLASSES:
+        raise UnknownNameError("action", name, tuple(_CLASSES))
+    action = _CLASSES[name](**given)
+    action.base_dir = base_dir
+    return action

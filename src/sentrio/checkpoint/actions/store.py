@@ -1,0 +1,79 @@
+"""Keep results as files."""
+
+from __future__ import annotations
+
+__all__ = ("StoreConfig", "StoreValidationResult")
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any, ClassVar
+
+import attrs
+
+from sentrio import _options as options
+from sentrio.async_core.file import write_atomically
+from sentrio.async_core.threads import call_sync
+from sentrio.checkpoint.actions.base import ActionConfig, AsyncBaseAction
+from sentrio.checkpoint.result import ActionResult, CheckpointResult
+
+# A run is named by the beginning of its id, as long as no other run of that name begins alike.
+_SHORT_IDS = (6, 12, 32)
+
+
+def _text_path(value: Any) -> Any:
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+@attrs.define(kw_only=True)
+class StoreConfig(ActionConfig):
+    """Options of :class:`StoreValidationResult`.
+
+    :param path: the folder; made if it is not there
+    :param format: ``json``
+    :param partition_by: ``None``; ``date``: a folder for each day (UTC); ``checkpoint``: one for each checkpoint
+    """
+
+    path: str = attrs.field(converter=_text_path, validator=options.text())
+    format: str = attrs.field(default="json", validator=options.one_of(("json",)))
+    partition_by: str | None = attrs.field(
+        default=None, validator=options.optional(options.one_of(("date", "checkpoint")))
+    )
+
+
+class StoreValidationResult(AsyncBaseAction[StoreConfig]):
+    """Write each result into a file of its own, whole or not at all, and never over another one.
+
+    :func:`sentrio.load_results` reads them back.
+    """
+
+    action_type: ClassVar[str] = "store"
+
+    async def _execute_async(self, checkpoint_result: CheckpointResult) -> ActionResult:
+        config = self.config
+        folder, base = Path(config.path), self.base_dir or Path()
+        if config.partition_by == "date":
+            folder /= checkpoint_result.run_time.date().isoformat()
+        elif config.partition_by == "checkpoint":
+            folder /= safe_name(checkpoint_result.checkpoint_name)
+        text = json.dumps(checkpoint_result.to_dict(), ensure_ascii=False, indent=2, allow_nan=False)
+        name = await call_sync(_write, base / folder, checkpoint_result, text, abandon_after=None)
+        return self.success(f"saved {folder / name}", path=str((base / folder / name).absolute()))
+
+
+def safe_name(name: str) -> str:
+    """Return a name that is one harmless path segment, whatever a checkpoint is called."""
+    return re.sub(r"[^\w.-]+", "_", name).lstrip(".-")[:100] or "_"
+
+
+def _write(folder: Path, result: CheckpointResult, text: str) -> str:
+    folder.mkdir(parents=True, exist_ok=True)
+    for length in _SHORT_IDS:
+        name = f"{safe_name(result.checkpoint_name)}-{result.run_id[:length]}.json"
+        try:
+            write_atomically(folder / name, text.encode(), overwrite=False)
+        except FileExistsError:
+            continue
+        return name
+    raise FileExistsError(f"a result of run {result.run_id} is stored already in {str(folder)!r}")

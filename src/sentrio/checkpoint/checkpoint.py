@@ -1,0 +1,332 @@
+"""A checkpoint: data, validators, and what is done about the result."""
+
+from __future__ import annotations
+
+__all__ = ("Checkpoint", "current_run")
+
+import datetime as dt
+import inspect
+import logging
+import os
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import attrs
+
+from sentrio import _options as options
+from sentrio.checkpoint.actions import AsyncExecutable, make_action
+from sentrio.checkpoint.result import ActionStatus, CheckpointResult, CheckpointStatus
+from sentrio.checkpoint.strategies import ConcurrentStrategy, ExecutionStrategy, make_strategy
+from sentrio.errors import OptionValueError, RunningLoopError, SourceError, UnknownOptionError
+from sentrio.validation.plan import SampleOptions
+from sentrio.validation.report import CheckOutcome, Severity, ValidationReport
+from sentrio.validation.run import Progress, Validation
+from sentrio.validation.sources.base import Source
+from sentrio.validation.sources.files import make_source
+from sentrio.validation.validators import Validator, make_validator
+from sentrio.validation.values import json_ready
+from sentrio.validation.wording import count_of
+
+logger = logging.getLogger("sentrio.checkpoint")
+
+Callback = Callable[[CheckpointResult], Any]
+
+#: Run id and checkpoint of the current run, for log records.
+current_run: ContextVar[tuple[str, str] | None] = ContextVar("sentrio_current_run", default=None)
+
+_FAIL_ON = (*Severity, "never")
+
+
+def _list_of(what: str, value: Any) -> list[Any]:
+    if value is None:
+        return []
+    if isinstance(value, str | Mapping) or not isinstance(value, list | tuple | set | frozenset):
+        problem = f"{what} must be a list, got {value!r}"
+        if isinstance(value, str):
+            problem += f"; did you mean [{value!r}]?"
+        raise OptionValueError("Checkpoint", what, problem)
+    return list(value)
+
+
+def _validators(value: Any) -> list[Any]:
+    return _list_of("validators", value)
+
+
+def _actions(value: Any) -> list[Any]:
+    return _list_of("actions", value)
+
+
+def _texts(value: Any) -> Any:
+    return () if value is None else options.as_tuple(value)
+
+
+def _mapping(value: Any) -> Any:
+    return {} if value is None else value
+
+
+def _folder(value: Any) -> Path | None:
+    return None if value is None else Path(value)
+
+
+def _callback(owner: Any, field: attrs.Attribute[Any], value: object) -> None:
+    if value is not None and not callable(value):
+        raise OptionValueError("Checkpoint", field.name, f"{field.name} must be a function, got {value!r}")
+
+
+@attrs.define(eq=False, repr=False)
+class Checkpoint(metaclass=options.OptionsMeta):
+    """Data to be read, what must hold for them, and what is done about the result.
+
+    A checkpoint holds no state of a run: the same one may run many times at once.
+
+    :param name: how results call it
+    :param data_source: a path (file, folder or glob pattern), a mapping with ``path`` and options of the
+        source, or a frame of Polars, pandas or pyarrow
+    :param validators: names, mappings of one name to its options, or validator objects
+    :param actions: run after each validation: action objects, functions, or entries like the validators'
+    :param validator_config: options for validators that are given by name only
+    :param where: a Polars SQL condition; only rows for which it is true are looked at
+    :param execution_strategy: how the actions run: ``concurrent`` or ``sequential``
+    :param timeout_seconds: for reading and validating; ``None``: none. On expiry the result is ``error``, with
+        the partial report, and the actions still run
+    :param fail_fast: stop reading as soon as a check has failed for certain that fails the run
+    :param fail_on: the least severity that makes the status ``failure``; ``never``: none does
+    :param sample_failures: how many failing rows are shown for each check; with 0, no row's values appear
+    :param key_columns: shown beside each failing value
+    :param redact_columns: shown nowhere
+    :param morsel_rows: rows read at once; ``None``: as many as take about 30 ms
+    :param description: for people; kept in the configuration
+    :param owner: for people; kept in the configuration
+    :param tags: to select checkpoints by
+    :param metadata: JSON-ready values that each result carries
+    :param on_complete: called after each ``success``, ``warning`` and ``failure``; sync or async
+    :param on_error: called after each ``error``; sync or async
+    :param base_dir: the folder that relative paths of entries start from; ``None``: the working directory
+    :raises UnknownNameError: for a validator or action that nobody registered
+    :raises UnknownOptionError: for an option that nobody knows
+    :raises OptionValueError: for a bad value
+    """
+
+    name: str = attrs.field(validator=options.text())
+    data_source: Any
+    validators: list[Validator] = attrs.field(factory=list, converter=_validators)
+    actions: list[AsyncExecutable] = attrs.field(factory=list, converter=_actions)
+    validator_config: Mapping[str, Any] | None = attrs.field(
+        default=None, kw_only=True, validator=options.optional(options.mapping())
+    )
+    where: str | None = attrs.field(default=None, kw_only=True, validator=options.optional(options.text()))
+    execution_strategy: ExecutionStrategy = attrs.field(
+        factory=ConcurrentStrategy, kw_only=True, converter=make_strategy
+    )
+    timeout_seconds: float | None = attrs.field(
+        default=None, kw_only=True, validator=options.optional(options.number(above=0))
+    )
+    fail_fast: bool = attrs.field(default=False, kw_only=True, validator=options.flag())
+    fail_on: str = attrs.field(default="high", kw_only=True, validator=options.one_of(_FAIL_ON))
+    sample_failures: int = attrs.field(default=5, kw_only=True, validator=options.integer(minimum=0))
+    key_columns: tuple[str, ...] = attrs.field(default=(), kw_only=True, converter=_texts, validator=options.texts())
+    redact_columns: tuple[str, ...] = attrs.field(
+        default=(), kw_only=True, converter=_texts, validator=options.texts()
+    )
+    morsel_rows: int | None = attrs.field(
+        default=None, kw_only=True, validator=options.optional(options.integer(minimum=1))
+    )
+    description: str | None = attrs.field(
+        default=None, kw_only=True, validator=options.optional(options.text(empty=True))
+    )
+    owner: str | None = attrs.field(default=None, kw_only=True, validator=options.optional(options.text(empty=True)))
+    tags: tuple[str, ...] = attrs.field(default=(), kw_only=True, converter=_texts, validator=options.texts())
+    metadata: Mapping[str, Any] = attrs.field(
+        default=None,
+        kw_only=True,
+        converter=_mapping,
+        validator=options.mapping(),
+    )
+    on_complete: Callback | None = attrs.field(default=None, kw_only=True, validator=_callback)
+    on_error: Callback | None = attrs.field(default=None, kw_only=True, validator=_callback)
+    base_dir: Path | None = attrs.field(default=None, kw_only=True, converter=_folder)
+    _plans: dict[Any, Any] = attrs.field(factory=dict, init=False)
+    _label: str = attrs.field(default="", init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._label = self.source().label  # a bad data source is an error now, not when it runs
+        self.validators = self._make_validators(self.validators)
+        self.actions = [make_action(entry, self.base_dir) for entry in self.actions]
+        names = [validator.name for validator in self.validators if validator.name is not None]
+        for name in names:
+            if names.count(name) > 1:
+                raise OptionValueError("Checkpoint", "validators", f"two validators are named {name!r}")
+
+    def _make_validators(self, entries: Sequence[Any]) -> list[Validator]:
+        given = dict(self.validator_config or {})
+        named = [{entry: given[entry]} if isinstance(entry, str) and entry in given else entry for entry in entries]
+        plain = tuple(entry for entry in entries if isinstance(entry, str))
+        for name in given:
+            if name not in plain:
+                raise UnknownOptionError("validator_config", name, plain)
+        return [make_validator(entry) for entry in named]
+
+    def __repr__(self) -> str:
+        return f"Checkpoint({self.name!r}, {self._label!r}, {count_of(len(self.validators), 'validator')})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = {field.name: getattr(self, field.name) for field in attrs.fields(type(self))}
+        return {**state, "_plans": {}}  # compiled anew where it is needed
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        for name, value in state.items():
+            setattr(self, name, value)
+
+    def source(self) -> Source:
+        """Return the data source, opened by nobody yet."""
+        return make_source(self.data_source, self.base_dir)
+
+    def add_action(self, action: Any) -> Checkpoint:
+        """Add an action, given as in ``actions``; return the checkpoint itself."""
+        self.actions.append(make_action(action, self.base_dir))
+        return self
+
+    def validate(self) -> list[str]:
+        """Return what is wrong with the configuration, as far as can be told without reading data."""
+        problems = [] if self.validators else ["there are no validators, so a run could tell nothing"]
+        for action in self.actions:
+            problems += getattr(action, "validate", list)()
+        return problems
+
+    async def run_async(
+        self,
+        context: Mapping[str, Any] | None = None,
+        *,
+        on_progress: Callable[[Progress], object] | None = None,
+    ) -> CheckpointResult:
+        """Read, validate and act.
+
+        Bad data and a source that can not be read are results, never exceptions. A cancellation stops the
+        query between two morsels and passes through.
+
+        :param context: merged over ``metadata`` into the result; JSON-ready values
+        :param on_progress: called in the event loop after each morsel
+        """
+        run_id = uuid.uuid4().hex
+        token = current_run.set((run_id, self.name))
+        try:
+            result = await self._run(run_id, context or {}, on_progress)
+            await self._call_back(result)
+        finally:
+            current_run.reset(token)
+        return result
+
+    async def _run(
+        self, run_id: str, context: Mapping[str, Any], on_progress: Callable[[Progress], object] | None
+    ) -> CheckpointResult:
+        run_time = dt.datetime.now(dt.UTC)
+        fails_at = None if self.fail_on == "never" else Severity(self.fail_on)
+        validation = Validation(
+            self.source(),
+            self.validators,
+            where=self.where,
+            samples=SampleOptions(
+                most=self.sample_failures, key_columns=self.key_columns, redact_columns=self.redact_columns
+            ),
+            fail_fast=fails_at if self.fail_fast else None,
+            morsel_rows=self.morsel_rows,
+            on_progress=on_progress,
+            plans=self._plans,
+        )
+        error = await self._validate(validation)
+        report = validation.report()
+        result = CheckpointResult(
+            run_id=run_id,
+            checkpoint_name=self.name,
+            run_time=run_time,
+            status=_status(report, error, fails_at),
+            report=report,
+            data_asset=self._label,
+            duration_ms=report.duration_ms,
+            error=error,
+            fail_on=fails_at,
+            metadata=json_ready({**self.metadata, **context}),
+        )
+        return await self._act(result) if self.actions else result
+
+    async def _validate(self, validation: Validation) -> str | None:
+        """Run the validation within its time; return why it could not be told, if it could not."""
+        if not self.validators:
+            return "no check was evaluated: the checkpoint has no validators"
+        limit = float("inf") if self.timeout_seconds is None else anyio.current_time() + self.timeout_seconds
+        with anyio.CancelScope(deadline=limit) as scope:
+            try:
+                await validation.run()
+            except SourceError as exc:
+                return str(exc)
+        return f"timed out after {self.timeout_seconds:g} s" if scope.cancelled_caught else None
+
+    async def _act(self, result: CheckpointResult) -> CheckpointResult:
+        done = await self.execution_strategy.execute(self.actions, result)
+        result = attrs.evolve(result, action_results=tuple(done))
+        for action, outcome in zip(self.actions, done, strict=True):
+            given = getattr(action, "_given", None)
+            if outcome.status is ActionStatus.ERROR and getattr(given, "fail_checkpoint_on_error", False):
+                problem = f"action {outcome.action_name} failed: {outcome.error}"
+                result = attrs.evolve(result, status=CheckpointStatus.ERROR, error=result.error or problem)
+        return result
+
+    async def _call_back(self, result: CheckpointResult) -> None:
+        callback = self.on_error if result.status is CheckpointStatus.ERROR else self.on_complete
+        if callback is None:
+            return
+        try:
+            answer = callback(result)
+            if inspect.isawaitable(answer):
+                await answer
+        except Exception:
+            logger.exception("checkpoint %s: its callback raised; the result is kept", self.name)
+
+    def run(self, context: Mapping[str, Any] | None = None) -> CheckpointResult:
+        """Read, validate and act, and wait for the result.
+
+        It uses asyncio, or trio if the environment variable ``SENTRIO_BACKEND`` is ``trio``.
+
+        :param context: merged over ``metadata`` into the result; JSON-ready values
+        :raises RunningLoopError: if an event loop runs in this thread; use :meth:`run_async` there
+        """
+        if loop_is_running():
+            raise RunningLoopError("Checkpoint.run()", "checkpoint.run_async()")
+        return anyio.run(self.run_async, context, backend=backend())
+
+
+def _status(report: ValidationReport, error: str | None, fails_at: Severity | None) -> CheckpointStatus:
+    if error is not None or report.errors or not report.checks:
+        return CheckpointStatus.ERROR
+    if any(fails_at is not None and check.severity.rank >= fails_at.rank for check in report.failed):
+        return CheckpointStatus.FAILURE
+    if not report.complete or any(check.outcome is CheckOutcome.NOT_EVALUATED for check in report.checks):
+        return CheckpointStatus.ERROR
+    return CheckpointStatus.WARNING if report.failed else CheckpointStatus.SUCCESS
+
+
+def backend() -> str:
+    """Return the backend for blocking calls: asyncio, unless ``SENTRIO_BACKEND`` says ``trio``.
+
+    :raises OptionValueError: if it says something else
+    """
+    name = os.environ.get("SENTRIO_BACKEND", "asyncio")
+    if name not in {"asyncio", "trio"}:
+        raise OptionValueError(
+            "SENTRIO_BACKEND", "SENTRIO_BACKEND", f"SENTRIO_BACKEND must be asyncio or trio, got {name!r}"
+        )
+    return name
+
+
+def loop_is_running() -> bool:
+    """Tell whether an event loop runs in this thread."""
+    try:
+        anyio.lowlevel.current_token()
+    except anyio.NoEventLoopError:
+        return False
+    return True

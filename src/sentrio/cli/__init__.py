@@ -1,0 +1,26 @@
+"""The ``sentrio`` command."""
+
+from __future__ import annotations
+
+__all__ = ("main",)
+
+import sys
+
+from sentrio.cli.exits import INTERRUPTED, UNDECIDED, USAGE
+
+
+def main() -> None:
+    """Run the command and exit with its code; no error of use or data ends in a traceback."""
+    try:
+        from sentrio.cli.app import app
+        from sentrio.errors import SentrioError, SourceError
+
+        try:
+            app(prog_name="sentrio")
+        except SentrioError as exc:
+            print(exc, file=sys.stderr)
+            sys.exit(UNDECIDED if isinstance(exc, SourceError) else USAGE)
+    except KeyboardInterrupt:
+        # Before a run has begun: while modules are imported, or a configuration is read.
+        print("interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)

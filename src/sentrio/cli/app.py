@@ -1,0 +1,298 @@
+"""The subcommands. What they need is imported when they run, so that ``--help`` answers at once."""
+
+from __future__ import annotations
+
+__all__ = ("app",)
+
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sentrio.cli.exits import PASSED, USAGE
+
+if TYPE_CHECKING:
+    from sentrio.checkpoint.checkpoint import Checkpoint
+    from sentrio.config import Config
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help=(
+        "Data-quality checkpoints. Exit codes: 0 passed (warnings too), 1 a check failed, 2 bad usage or "
+        "configuration, 3 could not tell, 4 verdict fine but an action failed, 130 interrupted."
+    ),
+)
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="Configuration file. Default: sentrio.yaml, then [tool.sentrio] in "
+                 "pyproject.toml, searched upwards.", show_default=False),
+]  # fmt: skip
+BackendOption = Annotated[
+    str | None, typer.Option("--backend", help="Event loop: asyncio or trio.", show_default=False)
+]
+VerboseOption = Annotated[int, typer.Option("--verbose", "-v", count=True, help="Log more; twice for everything.")]
+LogFormatOption = Annotated[str | None, typer.Option("--log-format", help="Log as text or json.", show_default=False)]
+TagOption = Annotated[
+    list[str] | None, typer.Option("--tag", help="Only checkpoints with this tag; may be repeated.")
+]
+NamesArgument = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Checkpoints; default: all.")]
+FailFastOption = Annotated[
+    bool, typer.Option("--fail-fast", help="Stop reading at the first check that fails the run.")
+]
+FailOnOption = Annotated[
+    str | None,
+    typer.Option(
+        "--fail-on", help="Least severity that fails: critical, high, medium, low or never.", show_default=False
+    ),
+]
+FormatOption = Annotated[
+    str, typer.Option("--format", "-f", help="For standard output: table, json, ndjson, junit, github.")
+]
+OutputOption = Annotated[
+    list[Path] | None,
+    typer.Option("--output", "-o", help="Also write a file; .json .ndjson .xml .html .md decides. May be repeated."),
+]
+
+
+def _remember(context: typer.Context, **given: Any) -> dict[str, Any]:
+    """Merge the global options given after the subcommand over those given before it."""
+    root = context.find_root()
+    root.obj = {**(root.obj or {}), **{name: value for name, value in given.items() if value}}
+    merged: dict[str, Any] = root.obj
+    return merged
+
+
+def _begin(context: typer.Context, **given: Any) -> dict[str, Any]:
+    """Merge the global options and set up what all subcommands need."""
+    merged = _remember(context, **given)
+    _set_up_logging(merged.get("verbose", 0), merged.get("log_format", "text"))
+    return merged
+
+
+def _set_up_logging(verbose: int, log_format: str) -> None:
+    from sentrio.errors import OptionValueError
+
+    if log_format not in {"text", "json"}:
+        raise OptionValueError("sentrio", "--log-format", f"--log-format must be text or json, got {log_format!r}")
+    from sentrio.cli.logs import set_up
+
+    set_up(verbose, as_json=log_format == "json")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"sentrio {version('sentrio')}")
+        raise typer.Exit(PASSED)
+
+
+@app.callback()
+def globals_(
+    context: typer.Context,
+    config: ConfigOption = None,
+    backend: BackendOption = None,
+    verbose: VerboseOption = 0,
+    log_format: LogFormatOption = None,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    _remember(context, config=config, backend=backend, verbose=verbose, log_format=log_format)
+
+
+def _load(given: dict[str, Any]) -> Config:
+    from sentrio.config import load_config
+
+    return load_config(given.get("config"))
+
+
+def _backend(given: dict[str, Any]) -> str:
+    from sentrio.checkpoint.checkpoint import backend
+    from sentrio.errors import OptionValueError
+
+    name = given.get("backend")
+    if name not in {None, "asyncio", "trio"}:
+        raise OptionValueError("sentrio", "--backend", f"--backend must be asyncio or trio, got {name!r}")
+    return name or backend()
+
+
+def _select(config: Config, names: list[str] | None, tags: list[str] | None) -> list[Checkpoint]:
+    """Return the checkpoints with these names, or with one of these tags, or all."""
+    from sentrio.errors import OptionValueError, UnknownCheckpointError
+
+    for name in names or ():
+        if name not in config.checkpoints:
+            raise UnknownCheckpointError(name, tuple(config.checkpoints))
+    chosen = [config.checkpoints[name] for name in dict.fromkeys(names or config.checkpoints)]
+    if tags:
+        chosen = [checkpoint for checkpoint in chosen if set(tags) & set(checkpoint.tags)]
+        if not chosen:
+            known = sorted({tag for checkpoint in config.checkpoints.values() for tag in checkpoint.tags})
+            problem = f"no checkpoint has the tag {' or '.join(tags)}; known tags are: {', '.join(known) or 'none'}"
+            raise OptionValueError("sentrio", "--tag", problem)
+    return chosen
+
+
+def _overridden(checkpoints: list[Checkpoint], fail_on: str | None, fail_fast: bool) -> list[Checkpoint]:
+    import copy
+
+    changed = []
+    for checkpoint in checkpoints:
+        twin = copy.copy(checkpoint)
+        if fail_on is not None:
+            twin.fail_on = fail_on
+        twin.fail_fast = twin.fail_fast or fail_fast
+        changed.append(twin)
+    return changed
+
+
+@app.command()
+def run(
+    context: typer.Context,
+    names: NamesArgument = None,
+    config: ConfigOption = None,
+    tag: TagOption = None,
+    fail_fast: FailFastOption = False,
+    fail_on: FailOnOption = None,
+    format_: FormatOption = "table",
+    output: OutputOption = None,
+    backend: BackendOption = None,
+    verbose: VerboseOption = 0,
+    log_format: LogFormatOption = None,
+) -> None:
+    """Run checkpoints, print their results, and exit with the verdict."""
+    from sentrio.cli.running import Outputs, run_checkpoints
+
+    given = _begin(context, config=config, backend=backend, verbose=verbose, log_format=log_format)
+    outputs = Outputs(format_, tuple(output or ()))
+    loop = _backend(given)
+    chosen = _overridden(_select(_load(given), names, tag), fail_on, fail_fast)
+    raise typer.Exit(run_checkpoints(chosen, outputs, backend=loop))
+
+
+@app.command()
+def check(
+    context: typer.Context,
+    data: Annotated[str, typer.Argument(help="A file, a folder or a glob pattern.")],
+    validator: Annotated[
+        list[str] | None,
+        typer.Option("--validator", "-V", help="An entry as in YAML: not_null, or 'range: {column: age, min: 0}'. "
+                     "May be repeated; default: not_null."),
+    ] = None,
+    source: Annotated[
+        list[str] | None,
+        typer.Option("--source", help="Options of the source as in YAML: 'null_values: [NA]'. May be repeated."),
+    ] = None,
+    key_column: Annotated[
+        list[str] | None, typer.Option("--key-column", help="Shown beside failing values; may be repeated.")
+    ] = None,
+    sample_failures: Annotated[int, typer.Option("--sample-failures", help="Failing rows shown for each check.")] = 5,
+    fail_fast: FailFastOption = False,
+    fail_on: FailOnOption = None,
+    format_: FormatOption = "table",
+    output: OutputOption = None,
+    backend: BackendOption = None,
+    verbose: VerboseOption = 0,
+    log_format: LogFormatOption = None,
+) -> None:  # fmt: skip
+    """Check one file without a configuration."""
+    from sentrio.checkpoint.checkpoint import Checkpoint
+    from sentrio.cli.running import Outputs, run_checkpoints
+    from sentrio.config import parse_entry, parse_mapping
+
+    given = _begin(context, backend=backend, verbose=verbose, log_format=log_format)
+    outputs = Outputs(format_, tuple(output or ()))
+    loop = _backend(given)
+    entries = [parse_entry(text, "--validator") for text in validator or ["not_null"]]
+    options: dict[str, Any] = {}
+    for text in source or ():
+        options |= parse_mapping(text, "--source")
+    checkpoint = Checkpoint(
+        name=Path(data).stem or data,
+        data_source={**options, "path": data},
+        validators=entries,
+        key_columns=key_column or [],
+        sample_failures=sample_failures,
+        fail_fast=fail_fast,
+        fail_on=fail_on or "high",
+    )
+    raise typer.Exit(run_checkpoints([checkpoint], outputs, backend=loop))
+
+
+@app.command()
+def validate(
+    context: typer.Context,
+    names: NamesArgument = None,
+    config: ConfigOption = None,
+    tag: TagOption = None,
+    verbose: VerboseOption = 0,
+    log_format: LogFormatOption = None,
+) -> None:
+    """Say what is wrong with the configuration, without reading any data."""
+    given = _begin(context, config=config, verbose=verbose, log_format=log_format)
+    loaded = _load(given)
+    chosen = _select(loaded, names, tag)
+    problems = [f"{loaded.path}  checkpoints.{each.name}: {text}" for each in chosen for text in each.validate()]
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    if problems:
+        raise typer.Exit(USAGE)
+    print(f"{loaded.path}: {len(chosen)} checkpoint{'' if len(chosen) == 1 else 's'}, no problem found")
+
+
+@app.command("list")
+def list_(
+    context: typer.Context,
+    names: NamesArgument = None,
+    config: ConfigOption = None,
+    tag: TagOption = None,
+    verbose: VerboseOption = 0,
+    log_format: LogFormatOption = None,
+) -> None:
+    """List the checkpoints: name, data, number of validators, tags."""
+    given = _begin(context, config=config, verbose=verbose, log_format=log_format)
+    chosen = _select(_load(given), names, tag)
+    from sentrio.checkpoint.formats.table import visible
+    from sentrio.validation.wording import count_of
+
+    rows = []
+    for each in chosen:
+        counts = (count_of(len(each.validators), "validator"), count_of(len(each.actions), "action"))
+        rows.append((each.name, each.source().label, *counts, " ".join(each.tags)))
+    widths = [max(map(len, column), default=0) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("   ".join(visible(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+@app.command()
+def init(
+    data: Annotated[
+        str | None, typer.Argument(help="A file to write checks for; default: a commented example.")
+    ] = None,
+    output: Annotated[Path, typer.Option("--config", "-c", help="The file to be written.")] = Path("sentrio.yaml"),
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
+) -> None:
+    """Write a commented configuration; never over another one, unless --force."""
+    from sentrio.async_core.file import write_atomically
+    from sentrio.cli.init import starter
+
+    text = starter(data, output.absolute().parent)
+    try:
+        write_atomically(output, text.encode(), overwrite=force)
+    except FileExistsError:
+        print(f"{output} is there already; --force replaces it", file=sys.stderr)
+        raise typer.Exit(USAGE) from None
+    except OSError as exc:
+        print(f"{output}: {exc.strerror or exc}", file=sys.stderr)
+        raise typer.Exit(USAGE) from exc
+    print(f"wrote {output}; next: sentrio validate --config {output}, then sentrio run --config {output}")
+
+
+logging.getLogger("sentrio").addHandler(logging.NullHandler())

@@ -1,0 +1,171 @@
+"""Running checkpoints from the command: progress on standard error, results on standard output."""
+
+from __future__ import annotations
+
+__all__ = ("Outputs", "run_checkpoints", "terminal_colours")
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import attrs
+
+from sentrio.async_core.file import write_atomically
+from sentrio.checkpoint.checkpoint import Checkpoint
+from sentrio.checkpoint.formats import FORMATS, SUFFIXES, renderer, table
+from sentrio.checkpoint.result import CheckpointResult
+from sentrio.cli.exits import INTERRUPTED, PIPE_CLOSED, exit_code
+from sentrio.errors import OptionValueError
+from sentrio.validation.run import Progress
+
+# Without a terminal, one line says how far a long run has come.
+_LINE_EVERY_SECONDS = 5.0
+_DRAW_EVERY_SECONDS = 0.1
+
+
+def terminal_colours(stream: Any) -> bool:
+    """Tell whether to colour what goes to a stream."""
+    return bool(stream.isatty()) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def say(text: str, stream: Any = None) -> None:
+    """Print a text; if nobody reads any more, as after ``| head``, exit quietly."""
+    try:
+        print(text, file=stream or sys.stdout, flush=True)
+    except BrokenPipeError:
+        # Python would flush once more at exit, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(PIPE_CLOSED) from None
+
+
+def _shows_marks(stream: Any) -> bool:
+    try:
+        "✓✗".encode(stream.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+@attrs.frozen
+class Outputs:
+    """Where results go and how.
+
+    :raises OptionValueError: if a format or a suffix is not known
+    """
+
+    format: str = "table"
+    files: tuple[Path, ...] = ()
+
+    def __attrs_post_init__(self) -> None:
+        if self.format not in FORMATS:
+            problem = f"--format must be one of {', '.join(FORMATS)}, got {self.format!r}"
+            raise OptionValueError("sentrio", "--format", problem)
+        for file in self.files:
+            if file.suffix not in SUFFIXES:
+                problem = f"--output {file}: the suffix names no format; known are {', '.join(SUFFIXES)}"
+                raise OptionValueError("sentrio", "--output", problem)
+
+    def show(self, result: CheckpointResult, *, first: bool) -> None:
+        """Print a result as soon as it is there, if the format allows it."""
+        if self.format == "ndjson":
+            say(renderer("ndjson")([result], exit_code=0))
+        elif self.format == "table":
+            text = table.render(result, colour=terminal_colours(sys.stdout), ascii_only=not _shows_marks(sys.stdout))
+            say(text if first else f"\n{text}")
+
+    def finish(self, results: Sequence[CheckpointResult], code: int) -> None:
+        """Print what needs all results, and write the files.
+
+        :raises OptionValueError: if a file can not be written
+        """
+        if self.format not in {"table", "ndjson"}:
+            say(renderer(self.format)(results, exit_code=code))
+        for file in self.files:
+            text = renderer(SUFFIXES[file.suffix])(results, exit_code=code)
+            try:
+                write_atomically(file, text.encode("utf-8", "replace"))
+            except OSError as exc:
+                problem = f"--output {file}: {exc.strerror or exc}"
+                raise OptionValueError("sentrio", "--output", problem) from exc
+
+
+def run_checkpoints(checkpoints: Sequence[Checkpoint], outputs: Outputs, *, backend: str) -> int:
+    """Run checkpoints one after another, print their results, and return the exit code."""
+    results: list[CheckpointResult] = []
+
+    async def main() -> None:
+        for checkpoint in checkpoints:
+            with _progress(checkpoint.name) as advance:
+                result = await checkpoint.run_async(on_progress=advance)
+            outputs.show(result, first=not results)
+            results.append(result)
+
+    interrupted = False
+    try:
+        anyio.run(main, backend=backend)
+    except* KeyboardInterrupt:  # trio delivers it to any task, and so within a group
+        interrupted = True
+    if interrupted:
+        say("interrupted", sys.stderr)
+        return INTERRUPTED
+    code = exit_code(results)
+    outputs.finish(results, code)
+    return code
+
+
+@contextmanager
+def _progress(name: str) -> Iterator[Callable[[Progress], object]]:
+    """Show progress on standard error: a bar on a terminal, now and then a line elsewhere."""
+    if not sys.stderr.isatty():
+        yield _Lines(table.visible(name)).advance
+        return
+
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import BarColumn, MofNCompleteColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
+
+    bars = Bars(
+        "{task.description}",
+        BarColumn(),
+        MofNCompleteColumn(),
+        "rows",
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        auto_refresh=False,  # no thread: the run itself draws
+        transient=True,
+    )
+    with bars:
+        yield _Bar(bars, bars.add_task(escape(table.visible(name)), total=None)).advance
+
+
+@attrs.define
+class _Bar:
+    bars: Any
+    task: Any
+    drawn: float = 0.0
+
+    def advance(self, progress: Progress) -> None:
+        now = time.monotonic()
+        if now - self.drawn >= _DRAW_EVERY_SECONDS:
+            self.drawn = now
+            self.bars.update(self.task, completed=progress.rows, total=progress.total, refresh=True)
+
+
+@attrs.define
+class _Lines:
+    name: str
+    said: float = attrs.field(factory=time.monotonic)
+
+    def advance(self, progress: Progress) -> None:
+        now = time.monotonic()
+        if now - self.said >= _LINE_EVERY_SECONDS:
+            self.said = now
+            total = "" if progress.total is None else f" of {progress.total:,}"
+            failed = f", {len(progress.failed)} failed" if progress.failed else ""
+            say(f"{self.name}: {progress.rows:,}{total} rows{failed}", sys.stderr)

@@ -1,0 +1,160 @@
+"""The engine that runs morsels in worker threads of this process."""
+
+from __future__ import annotations
+
+__all__ = ("MorselSize", "in_thread", "run_morsels")
+
+from collections.abc import Callable
+from typing import TypeVar, TypeVarTuple
+
+import anyio
+import anyio.lowlevel
+import attrs
+import polars as pl
+from anyio import CapacityLimiter
+from anyio.lowlevel import RunVar
+
+from sentrio.async_core.threads import call_sync
+from sentrio.validation.plan import MorselResult
+from sentrio.validation.sources.base import Morsel, Reader
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+# A cancelled run waits this long for the morsels in flight, which are shorter; then it leaves them behind.
+GRACE_SECONDS = 0.1
+
+# What one morsel should take: long enough that starting a query does not count, short enough to be the
+# longest wait after a cancellation.
+_TARGET_SECONDS = 0.03
+_TARGET_BYTES = 64 * 2**20
+_FIRST_ROWS = 65_536
+_LEAST_ROWS = 256
+# Below this, what a morsel costs whatever its size would outweigh what its rows cost.
+_LEAST_TIMED_ROWS = 8_192
+
+# More queries than this at once, over all runs of an event loop, gain nothing and delay every one of them.
+_QUERIES_PER_THREAD = 2
+
+_limiter: RunVar[CapacityLimiter] = RunVar("sentrio_morsels")
+
+
+def _morsel_limiter() -> CapacityLimiter:
+    try:
+        return _limiter.get()
+    except LookupError:
+        limiter = CapacityLimiter(max(4, _QUERIES_PER_THREAD * pl.thread_pool_size()))
+        _limiter.set(limiter)
+        return limiter
+
+
+async def in_thread(function: Callable[[*Ts], T], *args: *Ts, limiter: CapacityLimiter | None = None) -> T:
+    """Run one short step of a validation in a worker thread."""
+    return await call_sync(function, *args, limiter=limiter, abandon_after=GRACE_SECONDS)
+
+
+@attrs.define(eq=False)
+class MorselSize:
+    """How many rows the next morsel should have, learnt from those before."""
+
+    fixed: int | None = None
+    bytes_per_row: float | None = None
+    rows: float = _FIRST_ROWS
+
+    @property
+    def wanted(self) -> int:
+        """The number of rows to ask for."""
+        if self.fixed is not None:
+            return self.fixed
+        rows = self.rows
+        if self.bytes_per_row:
+            rows = min(rows, _TARGET_BYTES / self.bytes_per_row)
+        return max(_LEAST_ROWS, int(rows))
+
+    def learn(self, rows: int, seconds: float) -> None:
+        """Take in how long a morsel took."""
+        # A remainder at the end of a file says little about the time of a whole morsel.
+        if self.fixed is None and rows >= self.wanted // 2 and seconds > 0:
+            ideal = rows * _TARGET_SECONDS / seconds
+            self.rows = max(min(max(ideal, self.rows / 4), self.rows * 2), _LEAST_TIMED_ROWS)
+
+
+async def run_morsels(
+    reader: Reader,
+    measure: Callable[[Morsel], MorselResult],
+    merge: Callable[[Morsel, MorselResult], bool],
+    *,
+    size: MorselSize,
+    in_flight: int | None = None,
+) -> None:
+    """Read morsels, measure each in a worker thread, and merge the answers in the order of the morsels.
+
+    :param measure: runs in a worker thread
+    :param merge: runs in the event loop; true stops the reading
+    :param in_flight: morsels that are measured at once; ``None``: as many as Polars has threads
+    :raises BaseException: the first one that reading or measuring raises, as itself
+    """
+    run = _Run(reader, measure, merge, size, in_flight or pl.thread_pool_size())
+    async with anyio.create_task_group() as tg:
+        for number in range(run.in_flight):
+            tg.start_soon(run.work, tg.cancel_scope, name=f"sentrio: morsels {number}")
+    if run.failure is not None:
+        try:
+            raise run.failure
+        finally:
+            run.failure = None
+
+
+@attrs.define(eq=False)
+class _Run:
+    reader: Reader
+    measure: Callable[[Morsel], MorselResult]
+    merge: Callable[[Morsel, MorselResult], bool]
+    size: MorselSize
+    in_flight: int
+    reading: anyio.Lock = attrs.field(factory=anyio.Lock)
+    measured: dict[int, tuple[Morsel, MorselResult]] = attrs.field(factory=dict)
+    merged: int = 0
+    moved: anyio.Event = attrs.field(factory=anyio.Event)
+    done: bool = False
+    failure: Exception | None = None
+
+    async def work(self, scope: anyio.CancelScope) -> None:
+        """Measure one morsel after another until there is none, or until somebody stops the run."""
+        try:
+            while (morsel := await self._next()) is not None:
+                started = anyio.current_time()
+                result = await in_thread(self.measure, morsel, limiter=_morsel_limiter())
+                self.size.learn(morsel.rows, anyio.current_time() - started)
+                self._take(morsel, result)
+        except Exception as exc:  # noqa: BLE001  # raised by run_morsels, without a group of one around it
+            if self.failure is None:
+                self.failure = exc
+            self.done = True
+            scope.cancel()
+
+    async def _next(self) -> Morsel | None:
+        async with self.reading:
+            # Answers that wait for an earlier morsel take memory: let that one catch up.
+            while len(self.measured) > self.in_flight and not self.done:
+                await self.moved.wait()
+            if self.done:
+                return None
+            if self.reader.blocking:
+                morsel = await in_thread(self.reader.read, self.size.wanted)
+            else:
+                morsel = self.reader.read(self.size.wanted)
+            if morsel is None:
+                self.done = True
+            elif isinstance(morsel.frame, pl.DataFrame) and morsel.rows and self.reader.blocking:
+                self.size.bytes_per_row = morsel.frame.estimated_size() / morsel.rows
+            return morsel
+
+    def _take(self, morsel: Morsel, result: MorselResult) -> None:
+        self.measured[morsel.index] = morsel, result
+        while not (self.done and self.failure) and self.merged in self.measured:
+            if self.merge(*self.measured.pop(self.merged)):
+                self.done = True
+            self.merged += 1
+        self.moved.set()
+        self.moved = anyio.Event()

@@ -1,0 +1,181 @@
+"""Mergeable metrics: what is measured on one morsel, and how two measurements become one.
+
+A metric is a frozen attrs class. Its fields are its identity: two checks that need an equal metric share one
+measurement. Expressions are written against the namespace ``nw``, which is Polars or a library with the same
+expressions, so that the same metric can be pushed down to another engine.
+"""
+
+from __future__ import annotations
+
+__all__ = ("Count", "Matching", "Max", "Mean", "Metric", "Min", "NullCount", "Present", "ScanMetric")
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+class Metric(ABC):
+    """Something measured by expressions that give one scalar each, in the fused select of a morsel."""
+
+    @abstractmethod
+    def expressions(self, nw: Any) -> Sequence[Any]:
+        """Return the expressions; each aggregates the morsel to one value."""
+
+    def state(self, values: Sequence[Any]) -> Any:
+        """Make the state of one morsel from the values of the expressions; runs in the worker thread."""
+        return values[0]
+
+    @abstractmethod
+    def merge(self, earlier: Any, later: Any) -> Any:
+        """Combine the states of two neighbouring parts; runs in the event loop, so it must be quick."""
+
+    def work(self, state: Any) -> Iterator[None]:
+        """Do what is left to do once all morsels are merged; each step runs in a worker thread."""
+        return iter(())
+
+    def finish(self, state: Any) -> Any:
+        """Return the value of the metric."""
+        return state
+
+
+class ScanMetric(Metric):
+    """Something measured by a query of its own on each morsel, because no scalar can hold it."""
+
+    def expressions(self, nw: Any) -> Sequence[Any]:
+        """Return no expressions: :meth:`scan` measures."""
+        return ()
+
+    @abstractmethod
+    def scan(self, frame: pl.LazyFrame, row_index: str) -> Any:
+        """Return the state of one morsel, whose column ``row_index`` numbers the rows of the source."""
+
+
+class _Total(Metric):
+    """A number that adds up."""
+
+    def merge(self, earlier: int, later: int) -> int:
+        return earlier + later
+
+
+@attrs.frozen
+class Count(_Total):
+    """The number of rows, or of the values of a column that are not null."""
+
+    column: str | None = None
+
+    def expressions(self, nw: Any) -> Sequence[Any]:
+        """Return the length of the frame or the count of the column."""
+        return (nw.len() if self.column is None else nw.col(self.column).count(),)
+
+
+@attrs.frozen
+class NullCount(_Total):
+    """The number of nulls in a column."""
+
+    column: str
+
+    def expressions(self, nw: Any) -> Sequence[Any]:
+        """Return the null count of the column."""
+        return (nw.col(self.column).null_count(),)
+
+
+@attrs.frozen(eq=False)  # an expression has no equality; Polars itself finds common parts
+class Matching(_Total):
+    """The number of rows for which a boolean expression is true."""
+
+    condition: Any
+
+    def expressions(self, nw: Any) -> Sequence[Any]:
+        """Return the sum of the condition, in which null counts as false."""
+        return (self.condition.sum(),)
+
+
+@attrs.frozen(eq=False)
+class Present(_Total):
+    """The number of rows for which an expression is not null."""
+
+    value: Any
+
+    def expressions(self, nw: Any) -> Sequence[Any]:
+        """Return the count of the expression."""
+        return (self.value.count(),)
+
+
+@attrs.frozen
+class Min(Metric):
+    """The least value of a column; ``None`` if it has none. NaN is passed over."""
+
+    column: str
+
+    def expressions(self, nw: Any) -> Sequence[Any]:
+        """Return the minimum of the column."""
+        return (nw.col(self.column).min(),)
+
+    def merge(self, earlier: Any, later: Any) -> Any:
+        """Return the lesser one that is a value."""
+        return _pick(earlier, later, min)
+
+
+@attrs.frozen
+class Max(Metric):
+    """The greatest value of a column; ``None`` if it has none. NaN is passed over."""
+
+    column: str
+
+    def expressions(self, nw: Any) -> Sequence[Any]:
+        """Return the maximum of the column."""
+        return (nw.col(self.column).max(),)
+
+    def merge(self, earlier: Any, later: Any) -> Any:
+        """Return the greater one that is a value."""
+        return _pick(earlier, later, max)
+
+
+def _pick(earlier: Any, later: Any, choose: Any) -> Any:
+    values = [value for value in (earlier, later) if value is not None]
+    # A morsel of nothing but NaN answers NaN, which no other morsel's value may lose against.
+    numbers = [value for value in values if value == value] or values
+    return choose(numbers) if numbers else None
+
+
+@attrs.frozen
+class Mean(Metric):
+    """The mean of a column as a float; ``None`` if it has no values.
+
+    Means merge by the update formula of Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm
+    for computing sample variances" (1979), which loses no precision when the parts differ in size.
+    """
+
+    column: str
+
+    def expressions(self, nw: Any) -> Sequence[Any]:
+        """Return count and mean of the column."""
+        column = nw.col(self.column)
+        return (column.count(), column.cast(nw.Float64).mean())
+
+    def state(self, values: Sequence[Any]) -> tuple[int, float]:
+        """Return count and mean, 0 where there is no value."""
+        count, mean = values
+        return count, 0.0 if mean is None else mean
+
+    def merge(self, earlier: tuple[int, float], later: tuple[int, float]) -> tuple[int, float]:
+        """Return count and mean of both parts together."""
+        (m, a), (n, b) = earlier, later
+        if not m or not n:
+            return later if not m else earlier
+        if not math.isfinite(a) or not math.isfinite(b):
+            return m + n, a + b  # infinities and NaN add up as values do
+        if not math.isfinite(b - a):
+            return m + n, a * (m / (m + n)) + b * (n / (m + n))
+        return m + n, a + (b - a) * (n / (m + n))
+
+    def finish(self, state: tuple[int, float]) -> float | None:
+        """Return the mean, or ``None`` if there were no values."""
+        count, mean = state
+        return mean if count else None

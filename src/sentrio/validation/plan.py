@@ -1,0 +1,245 @@
+"""From validators and a schema to one fused plan, and from what was measured to a report.
+
+All metrics of all checks with the same ``where`` become one ``select`` a morsel, each metric once however
+many checks need it. A check may ask for another phase when its metrics are known.
+"""
+
+from __future__ import annotations
+
+__all__ = ("Group", "MorselResult", "Phase", "Plan", "SampleOptions", "measure")
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+import attrs
+import polars as pl
+
+from sentrio.validation.metrics import Metric, ScanMetric
+from sentrio.validation.validators import Validator
+from sentrio.validation.validators._base import Check, Schema
+from sentrio.validation.wording import first_line
+
+ROW = "__sentrio_row__"
+
+Frame = pl.DataFrame | pl.LazyFrame
+
+
+@attrs.frozen(kw_only=True)
+class SampleOptions:
+    """Which failing rows are shown, and how much of them."""
+
+    most: int = 5  #: rows a check
+    key_columns: tuple[str, ...] = ()
+    redact_columns: tuple[str, ...] = ()
+
+
+@attrs.define(eq=False)
+class Group:
+    """The metrics that share one select, since their checks look at the same rows."""
+
+    where: str | None
+    checks: list[Check] = attrs.field(factory=list)
+    metrics: list[Metric] = attrs.field(factory=list)
+    expressions: list[pl.Expr] = attrs.field(factory=list)
+    spans: list[slice] = attrs.field(factory=list)
+    condition: pl.Expr | None = None
+
+    def add(self, metric: Metric) -> int:
+        """Add a metric unless an equal one is there; return its position."""
+        if metric in self.metrics:
+            return self.metrics.index(metric)
+        start = len(self.expressions)
+        expressions = metric.expressions(pl)
+        self.expressions += [each.alias(f"m{start + i}") for i, each in enumerate(expressions)]
+        self.spans.append(slice(start, len(self.expressions)))
+        self.metrics.append(metric)
+        return len(self.metrics) - 1
+
+
+Place = tuple[int, int]  # (group, metric)
+
+
+@attrs.define(eq=False)
+class Phase:
+    """What one pass over the data measures."""
+
+    groups: list[Group] = attrs.field(factory=list)
+    places: dict[str, dict[str, Place]] = attrs.field(factory=dict)  # check id -> metric name -> place
+
+    def add(self, check: Check, metrics: Mapping[str, Metric], where: str | None = None) -> None:
+        """Have this phase measure the metrics of a check.
+
+        :param where: a condition of the whole plan, besides the check's own
+        """
+        own = check.rule.where
+        number = next((i for i, group in enumerate(self.groups) if group.where == own), len(self.groups))
+        if number == len(self.groups):
+            conditions = [pl.sql_expr(text) for text in (where, own) if text is not None]
+            self.groups.append(Group(own, condition=pl.all_horizontal(conditions) if conditions else None))
+        group = self.groups[number]
+        group.checks.append(check)
+        self.places[check.id] = {name: (number, group.add(metric)) for name, metric in metrics.items()}
+
+
+class Plan:
+    """The checks of some validators on one schema, and their first phase. It holds no state of a run.
+
+    :param schema: the columns that validators see
+    :param where: a Polars SQL condition; the plan is about the rows for which it is true
+    :param extra: checks that the source needs; they see its hidden columns as well
+    """
+
+    def __init__(
+        self,
+        validators: Sequence[Validator],
+        schema: Schema,
+        *,
+        where: str | None = None,
+        extra: Sequence[Validator] = (),
+        hidden: Schema | None = None,
+    ) -> None:
+        self.schema = dict(schema)
+        self.where = where
+        self._whole = {**schema, **(hidden or {})}
+        self.checks: list[Check] = []
+        self.first = Phase()
+        seen: dict[str, int] = {}
+        for validator in (*validators, *extra):
+            for check in validator.bind(self.schema):
+                base = check.rule.name or ":".join(filter(None, (check.rule.validator_name, check.column)))
+                seen[base] = seen.get(base, 0) + 1
+                check.id = base if seen[base] == 1 else f"{base}#{seen[base]}"
+                self.checks.append(check)
+                check.problem = check.problem or self._problem(check)
+                if not check.problem:
+                    self.first.add(check, check.metrics, where)
+
+    def _problem(self, check: Check) -> str:
+        """Try a check on no rows: what is wrong with its expressions shows before any data are read."""
+        trial = Phase()
+        try:
+            trial.add(check, check.metrics, self.where)
+            empty = pl.LazyFrame(schema=self._whole)
+            _measure_group(trial.groups[0], _rows(empty, trial.groups[0], 0), 0)
+        except pl.exceptions.PolarsError as exc:
+            return first_line(exc)
+        return ""
+
+
+@attrs.define(eq=False)
+class MorselResult:
+    """What was measured on one morsel."""
+
+    rows: int
+    states: list[list[Any]]  # [group][metric]
+    samples: dict[str, list[tuple[int, dict[str, Any]]]]
+    errors: dict[str, str] = attrs.field(factory=dict)  # check id -> why it could not be evaluated
+
+
+def measure(
+    phase: Phase,
+    frame: Frame,
+    *,
+    rows: int,
+    first_row: int,
+    options: SampleOptions,
+    sampled: Collection[str] = (),
+) -> MorselResult:
+    """Measure one phase on one morsel; runs in a worker thread.
+
+    :param rows: length of the morsel
+    :param first_row: number of its first row within the source
+    :param sampled: ids of checks whose sample is complete already
+    """
+    result = MorselResult(rows, [], {})
+    for group in phase.groups:
+        part = _rows(frame, group, first_row)
+        try:
+            states = _measure_group(group, part, first_row)
+        except pl.exceptions.PolarsError:
+            states = _isolate(phase, group, part, first_row, result.errors)
+            if all(check.id in result.errors for check in group.checks):
+                # Every check fails: perhaps it is the data that can not be read, and then this raises.
+                frame.lazy().collect()
+        result.states.append(states)
+        if options.most:
+            for check, failed in _failing(phase, group, states, sampled):
+                result.samples[check.id] = _sample(check, frame, group, first_row, min(failed, options.most), options)
+    return result
+
+
+def _rows(frame: Frame, group: Group, first_row: int) -> Frame:
+    """Return the rows that a group looks at; numbered if its condition removes some."""
+    if group.condition is None:
+        return frame  # not numbered: a row index keeps Polars from skipping row groups
+    return frame.lazy().with_row_index(ROW, offset=first_row).filter(group.condition)
+
+
+def _measure_group(group: Group, part: Frame, first_row: int) -> list[Any]:
+    values: Sequence[Any] = ()
+    if group.expressions:
+        answer = part.select(group.expressions)
+        if isinstance(answer, pl.LazyFrame):
+            answer = answer.collect(engine="streaming")
+        # A list column answers with a series, which keeps 8 bytes a hash where Python's numbers take 32.
+        values = [column[0] for column in answer.iter_columns()]
+    states = []
+    for metric, span in zip(group.metrics, group.spans, strict=True):
+        if isinstance(metric, ScanMetric):
+            numbered = part if group.condition is not None else part.with_row_index(ROW, offset=first_row)
+            states.append(metric.scan(numbered.lazy(), ROW))
+        else:
+            states.append(metric.state(values[span]))
+    return states
+
+
+@attrs.frozen
+class Broken:
+    """Stands where a state would, for a metric that could not be measured."""
+
+
+def _isolate(phase: Phase, group: Group, part: Frame, first_row: int, errors: dict[str, str]) -> list[Any]:
+    """Measure check by check, so that one that can not be evaluated takes no other one down."""
+    states: list[Any] = [Broken()] * len(group.metrics)
+    for check in group.checks:
+        places = [place for _, place in phase.places[check.id].values()]
+        alone = Group(group.where, condition=group.condition)
+        for place in places:
+            alone.add(group.metrics[place])
+        try:
+            for place, state in zip(places, _measure_group(alone, part, first_row), strict=True):
+                states[place] = state
+        except pl.exceptions.PolarsError as exc:
+            errors[check.id] = first_line(exc)
+    return states
+
+
+def _failing(
+    phase: Phase, group: Group, states: Sequence[Any], sampled: Collection[str]
+) -> Iterator[tuple[Check, int]]:
+    for check in group.checks:
+        place = phase.places[check.id].get("failed")
+        if check.passes is None or place is None or check.id in sampled:
+            continue
+        failed = states[place[1]]
+        if failed and not isinstance(failed, Broken):
+            yield check, failed
+
+
+def _sample(
+    check: Check,
+    frame: Frame,
+    group: Group,
+    first_row: int,
+    most: int,
+    options: SampleOptions,
+) -> list[tuple[int, dict[str, Any]]]:
+    """Return the first failing rows: their numbers, and the cells of the columns to be shown."""
+    assert check.passes is not None
+    rows = frame.lazy().with_row_index(ROW, offset=first_row)
+    if group.condition is not None:
+        rows = rows.filter(group.condition)
+    names = list(dict.fromkeys((*options.key_columns, *check.columns)))
+    cells = [check.shown.get(name, pl.col(name)).alias(name) for name in names]
+    found = rows.filter(~check.passes).head(most).select(ROW, *cells).collect(engine="streaming")
+    return [(row[0], dict(zip(names, row[1:], strict=True))) for row in found.iter_rows()]

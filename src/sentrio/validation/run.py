@@ -1,0 +1,340 @@
+"""One validation: phases over a source, states merged in order, and a report at any moment."""
+
+from __future__ import annotations
+
+__all__ = ("Progress", "Validation")
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+import anyio.lowlevel
+import attrs
+import polars as pl
+
+from sentrio.errors import SourceError, suggestion
+from sentrio.validation.engines.threads import MorselSize, in_thread, run_morsels
+from sentrio.validation.plan import Broken, MorselResult, Phase, Plan, SampleOptions, measure
+from sentrio.validation.report import CheckOutcome, CheckResult, SampleRow, Severity, ValidationReport
+from sentrio.validation.sources.base import Description, Morsel, ReadAsText, Source
+from sentrio.validation.validators import Validator
+from sentrio.validation.validators._base import Check, Verdict
+from sentrio.validation.values import json_ready
+from sentrio.validation.wording import count_of, first_line
+
+# A frame below both bounds is checked in less time than a worker thread needs to begin.
+_INLINE_ROWS = 10_000
+_INLINE_BYTES = 2**20
+
+REDACTED = "[redacted]"
+
+T = TypeVar("T")
+
+
+@attrs.frozen
+class Progress:
+    """How far a validation has come."""
+
+    rows: int  #: rows done in this pass
+    total: int | None  #: rows in all, where that is known
+    failed: tuple[str, ...]  #: ids of the checks that have failed for certain
+    phase: int  #: passes begun, from 1; most validations need one
+
+
+@attrs.define(eq=False)
+class Validation:
+    """One run of validators over a source. :meth:`report` may be called at any time, also after an error."""
+
+    source: Source
+    validators: Sequence[Validator]
+    where: str | None = None
+    samples: SampleOptions = attrs.field(factory=SampleOptions)
+    fail_fast: Severity | None = None  #: stop once a check of at least this severity has failed for certain
+    morsel_rows: int | None = None
+    in_flight: int | None = None
+    on_progress: Callable[[Progress], object] | None = None
+    plans: dict[Any, Plan] = attrs.field(factory=dict)  #: plans by schema, kept from run to run
+
+    _description: Description | None = attrs.field(default=None, init=False)
+    _plan: Plan | None = attrs.field(default=None, init=False)
+    _phase: Phase = attrs.field(factory=Phase, init=False)
+    _number: int = attrs.field(default=0, init=False)
+    _states: list[list[Any]] = attrs.field(factory=list, init=False)
+    _values: dict[str, dict[str, Any]] = attrs.field(factory=dict, init=False)
+    _samples: dict[str, list[tuple[int, Mapping[str, Any]]]] = attrs.field(factory=dict, init=False)
+    _sampled: set[str] = attrs.field(factory=set, init=False)
+    _errors: dict[str, str] = attrs.field(factory=dict, init=False)
+    _failed: list[str] = attrs.field(factory=list, init=False)
+    _rows: int = attrs.field(default=0, init=False)
+    _scanned: int = attrs.field(default=0, init=False)
+    _complete: bool = attrs.field(default=False, init=False)
+    _stopped: bool = attrs.field(default=False, init=False)
+    _started: float = attrs.field(factory=time.perf_counter, init=False)
+
+    async def run(self) -> None:
+        """Read the source and measure everything.
+
+        :raises SourceError: if the source can not be read
+        """
+        await anyio.lowlevel.checkpoint()
+        try:
+            try:
+                await self._run()
+            except ReadAsText:
+                self.source = self.source.as_text()
+                self._reset()
+                await self._run()
+        finally:
+            self.source.close()
+
+    def _reset(self) -> None:
+        for kept in (self._states, self._values, self._samples, self._sampled, self._errors, self._failed):
+            kept.clear()
+        self._number = self._scanned = 0
+
+    async def _run(self) -> None:
+        await self._steps(self.source.prepare())
+        if self.source.instant:
+            description = self.source.describe()
+        else:
+            description = await in_thread(_guarded, self.source.label, self.source.describe)
+        self._description = description
+        self._plan = self._make_plan(description)
+        self._check_columns(self._plan)
+        phase = self._plan.first
+        while phase.places:
+            await self._pass(phase)
+            if self._stopped:
+                return
+            await self._finish(phase)
+            phase = self._follow_up(phase)
+        if self._plan.first.places:  # else nothing could be evaluated, so nothing was read
+            await self._steps(self.source.verify())
+            self._complete = True
+
+    def _make_plan(self, description: Description) -> Plan:
+        key = (tuple(description.schema.items()), tuple(description.hidden))
+        plan = self.plans.get(key)
+        if plan is None:
+            plan = self.plans[key] = Plan(
+                self.validators,
+                description.schema,
+                where=self.where,
+                extra=description.checks,
+                hidden=description.hidden,
+            )
+        return plan
+
+    def _check_columns(self, plan: Plan) -> None:
+        # A misspelt column to be redacted would be shown, so it must not pass.
+        for option in ("key_columns", "redact_columns"):
+            for name in getattr(self.samples, option):
+                if name not in plan.schema:
+                    hint = suggestion(name, tuple(plan.schema))
+                    raise SourceError(self.source.label, f"{option} names column {name!r}, which is not there{hint}")
+
+    async def _steps(self, steps: Iterator[None]) -> None:
+        done = object()
+        if self.source.instant:
+            for _ in steps:
+                await anyio.lowlevel.checkpoint()
+            return
+        while await in_thread(_guarded, self.source.label, partial(next, steps, done)) is not done:
+            pass
+
+    async def _pass(self, phase: Phase) -> None:
+        assert self._description is not None
+        self._phase, self._states, self._rows = phase, [], 0
+        self._number += 1
+        reader = self.source.open(self._description)
+        work = partial(self._measure, phase)
+        weight = self._description.bytes_per_row
+        rows = self._description.rows
+        try:
+            if (
+                self.source.instant
+                and rows is not None
+                and rows < _INLINE_ROWS
+                and rows * (weight or 0) < _INLINE_BYTES
+                and self.morsel_rows is None
+            ):
+                while (morsel := reader.read(_INLINE_ROWS)) is not None:
+                    self._merge(morsel, work(morsel))
+                return
+            size = MorselSize(fixed=self.morsel_rows, bytes_per_row=weight)
+            await run_morsels(reader, work, self._merge, size=size, in_flight=self.in_flight)
+        finally:
+            reader.close()
+
+    def _measure(self, phase: Phase, morsel: Morsel) -> MorselResult:
+        return _guarded(
+            self.source.label,
+            partial(
+                measure,
+                phase,
+                morsel.frame,
+                rows=morsel.rows,
+                first_row=morsel.first_row,
+                options=self.samples,
+                sampled=self._sampled,
+            ),
+        )
+
+    def _merge(self, morsel: Morsel, result: MorselResult) -> bool:
+        """Merge what was measured on the next morsel; return whether to stop."""
+        self._errors.update(result.errors)
+        if not self._states:
+            self._states = result.states
+        else:
+            for group, (mine, others) in zip(
+                self._phase.groups, zip(self._states, result.states, strict=True), strict=True
+            ):
+                for i, metric in enumerate(group.metrics):
+                    broken = isinstance(mine[i], Broken) or isinstance(others[i], Broken)
+                    mine[i] = Broken() if broken else metric.merge(mine[i], others[i])
+        for check_id, rows in result.samples.items():
+            kept = self._samples.setdefault(check_id, [])
+            kept += rows[: self.samples.most - len(kept)]
+            if len(kept) >= self.samples.most:
+                self._sampled.add(check_id)
+        self._rows += result.rows
+        if self._number == 1:
+            self._scanned += result.rows
+        return self._look()
+
+    def _look(self) -> bool:
+        """Find checks that have failed for certain; tell whether that ends the run."""
+        assert self._plan is not None
+        if self.on_progress is None and self.fail_fast is None:
+            return False
+        for check in self._plan.checks:
+            if check.id in self._failed or check.id not in self._phase.places or check.id in self._errors:
+                continue
+            if check.rule.certain(check, self._current(check)):
+                self._failed.append(check.id)
+                if self.fail_fast is not None and check.rule.severity.rank >= self.fail_fast.rank:
+                    self._stopped = True
+        if self.on_progress is not None:
+            total = self._description.rows if self._description else None
+            self.on_progress(Progress(self._rows, total, tuple(self._failed), self._number))
+        return self._stopped
+
+    def _current(self, check: Check) -> dict[str, Any]:
+        """Return the values of the metrics of a check as they are now."""
+        values = dict(self._values.get(check.id, {}))
+        if self._states:
+            for name, (group, place) in self._phase.places.get(check.id, {}).items():
+                state = self._states[group][place]
+                values[name] = self._phase.groups[group].metrics[place].finish(state)
+        return values
+
+    async def _finish(self, phase: Phase) -> None:
+        """Do the work that follows the last morsel, and keep the values."""
+        for group, states in zip(phase.groups, self._states, strict=True):
+            for metric, state in zip(group.metrics, states, strict=True):
+                if not isinstance(state, Broken):
+                    await self._work(metric.work(state))
+        for check_id in phase.places:
+            if check_id not in self._errors:
+                check = next(check for check in self._plan.checks if check.id == check_id)  # type: ignore[union-attr]
+                self._values[check_id] = self._current(check)
+
+    async def _work(self, steps: Iterator[None]) -> None:
+        done = object()
+        while True:
+            step = partial(next, steps, done)
+            # Most metrics have nothing left to do, and say so at once.
+            if (await in_thread(step) if hasattr(steps, "gi_frame") else step()) is done:
+                return
+
+    def _follow_up(self, phase: Phase) -> Phase:
+        assert self._plan is not None
+        following = Phase()
+        for check in self._plan.checks:
+            if check.id in phase.places and check.id not in self._errors:
+                metrics = check.rule.follow_up(check, self._values[check.id])
+                if metrics:
+                    following.add(check, metrics, self.where)
+        self._states = []
+        return following
+
+    def report(self) -> ValidationReport:
+        """Return what is known now."""
+        rows = self._description.rows if self._description else None
+        if rows is None and self._complete:
+            rows = self._scanned
+        return ValidationReport(
+            checks=tuple(map(self._result, self._plan.checks)) if self._plan else (),
+            row_count=rows,
+            rows_scanned=self._scanned,
+            complete=self._complete,
+            duration_ms=round((time.perf_counter() - self._started) * 1000, 3),
+        )
+
+    def _result(self, check: Check) -> CheckResult:
+        rule = check.rule
+        private = bool(set(check.columns) & set(self.samples.redact_columns))
+        values = self._values.get(check.id) or (self._current(check) if not self._complete else {})
+        verdict = self._verdict(check, values, private)
+        ratio = None
+        if verdict.failed is not None and verdict.evaluated:
+            ratio = verdict.failed / verdict.evaluated
+        observed = json_ready(verdict.observed)
+        if private and observed is not None:
+            observed = REDACTED
+        elif not self.samples.most and rule.observes_values:
+            observed = None
+        return CheckResult(
+            id=check.id,
+            name=rule.validator_name,
+            column=check.column,
+            outcome=verdict.outcome,
+            severity=rule.severity,
+            failed_count=verdict.failed,
+            row_count=values.get("rows"),
+            evaluated_count=verdict.evaluated,
+            failed_ratio=ratio,
+            observed=observed,
+            expected=rule.expected,
+            sample=self._shown(check, values) if verdict.failed else (),
+            message=verdict.message,
+            description=rule.description,
+            dimension=rule.dimension,
+        )
+
+    def _verdict(self, check: Check, values: Mapping[str, Any], private: bool) -> Verdict:
+        if check.problem:
+            return Verdict(outcome=CheckOutcome.ERROR, message=check.problem)
+        if (problem := self._errors.get(check.id)) is not None:
+            if private or not self.samples.most or self.samples.redact_columns:
+                problem = "it could not be evaluated on some rows (the reason may show values, which are hidden)"
+            return Verdict(outcome=CheckOutcome.ERROR, message=problem)
+        unfinished = not self._complete and check.id not in self._values
+        if not values or (unfinished and (check.rule.needs_all_rows or not self._scanned)):
+            return Verdict(outcome=CheckOutcome.NOT_EVALUATED, message="reading stopped before it could be evaluated")
+        verdict = check.judge(values)
+        if private and verdict.message:
+            shown = "it did not hold"
+            if verdict.failed is not None:
+                shown = f"{verdict.failed:,} of {count_of(verdict.evaluated or 0, 'row')} failed"
+            verdict = attrs.evolve(verdict, message=shown)
+        return verdict
+
+    def _shown(self, check: Check, values: Mapping[str, Any]) -> tuple[SampleRow, ...]:
+        if not self.samples.most:
+            return ()
+        found = self._samples.get(check.id) or list(check.rule.sample(check, values))[: self.samples.most]
+        hidden = set(self.samples.redact_columns)
+        return tuple(
+            SampleRow(row, {name: REDACTED if name in hidden else json_ready(cell) for name, cell in cells.items()})
+            for row, cells in found
+        )
+
+
+def _guarded(label: str, function: Callable[[], T]) -> T:
+    """Run something that calls Polars; what it raises about the data becomes a :class:`SourceError`."""
+    try:
+        return function()
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as exc:
+        raise SourceError(label, first_line(exc)) from exc

@@ -1,0 +1,115 @@
+"""What can be read, and how it is cut into morsels."""
+
+from __future__ import annotations
+
+__all__ = ("Description", "Morsel", "ReadAsText", "Reader", "Source", "redacted_url")
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import attrs
+import polars as pl
+
+if TYPE_CHECKING:
+    from sentrio.validation.validators import Validator
+
+
+@attrs.frozen(eq=False)
+class Morsel:
+    """A short part of a source, small enough for one quick query."""
+
+    index: int  #: position among the morsels, counted from 0
+    first_row: int  #: number of its first row within the source
+    rows: int
+    frame: pl.DataFrame | pl.LazyFrame
+
+
+@attrs.frozen(kw_only=True)
+class Description:
+    """What is known of a source before its rows are read."""
+
+    schema: Mapping[str, pl.DataType]
+    rows: int | None = None  #: number of rows, where that is cheap to know
+    bytes_per_row: float | None = None
+    #: checks that the source itself needs, for instance of text that should be numbers
+    checks: Sequence[Validator] = ()
+    #: columns of morsels that only these checks see
+    hidden: Mapping[str, pl.DataType] = attrs.field(factory=dict)
+
+
+class ReadAsText(Exception):
+    """A value does not fit the type that was planned for its column: read the columns as text and cast.
+
+    A signal between reader and engine, never seen by users.
+    """
+
+
+class Reader(ABC):
+    """One pass over a source. Its methods block; they are called from one thread at a time."""
+
+    #: whether :meth:`read` does work worth a worker thread
+    blocking: bool = True
+
+    @abstractmethod
+    def read(self, rows: int) -> Morsel | None:
+        """Return the next morsel of about so many rows, or ``None`` at the end.
+
+        :raises ReadAsText: if a value does not fit the planned type
+        :raises SourceError: if the source can not be read
+        """
+
+    def close(self) -> None:
+        """Give back what the reader holds; quick, and called in any case."""
+        return
+
+
+class Source(ABC):
+    """Something with columns and rows that can be read again and again."""
+
+    #: whether nothing but reading rows takes any time
+    instant: bool = False
+
+    def __init__(self, label: str) -> None:
+        #: how people see it: a path, a URL without credentials, the shape of a frame
+        self.label = label
+
+    @abstractmethod
+    def describe(self) -> Description:
+        """Find out schema and size; blocks.
+
+        :raises SourceError: if the source can not be read
+        """
+
+    @abstractmethod
+    def open(self, description: Description) -> Reader:
+        """Begin a pass."""
+
+    def as_text(self) -> Source:
+        """Return the same source, read as text and cast afterwards."""
+        raise NotImplementedError(f"{type(self).__name__} never asks to be read as text")
+
+    def prepare(self) -> Iterator[None]:
+        """Do what must be done before :meth:`describe`, in steps that block shortly.
+
+        :raises SourceError: if the source can not be read
+        """
+        return iter(())
+
+    def verify(self) -> Iterator[None]:
+        """Check after the last morsel that what was read can be trusted, in steps that block shortly.
+
+        :raises SourceError: if it can not, for instance since the source changed meanwhile
+        """
+        return iter(())
+
+    def close(self) -> None:
+        """Remove what the source made for itself; blocks shortly."""
+        return
+
+
+def redacted_url(text: str) -> str:
+    """Return text in which no URL shows its user, its password or its query."""
+    text = re.sub(r"(\b[A-Za-z][A-Za-z0-9+.-]*://)[^/?#\s]*@", r"\1", text)
+    return re.sub(r"(\b[A-Za-z][A-Za-z0-9+.-]*://[^\s?#]*)\?[^\s#]*", r"\1", text)

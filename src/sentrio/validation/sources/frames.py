@@ -1,0 +1,148 @@
+"""Frames in memory: Polars, and whatever Polars can take over without copying row by row."""
+
+from __future__ import annotations
+
+__all__ = ("FrameReader", "FrameSource", "LazyReader", "LazySource", "as_frame")
+
+from collections.abc import Iterator
+from typing import Any
+
+import polars as pl
+
+from sentrio.errors import SourceError
+from sentrio.validation.sources.base import Description, Morsel, Reader, Source
+from sentrio.validation.wording import first_line
+
+
+def as_frame(data: Any) -> pl.DataFrame | pl.LazyFrame | None:
+    """Return a frame for data that is one: Polars, pandas, pyarrow, or an Arrow C stream; else ``None``."""
+    if isinstance(data, pl.DataFrame | pl.LazyFrame):
+        return data
+    module = type(data).__module__.partition(".")[0]
+    if module == "pandas" and type(data).__name__ == "DataFrame":
+        frame: pl.DataFrame = pl.from_pandas(data)
+        return frame
+    if hasattr(data, "__arrow_c_stream__"):
+        return pl.DataFrame(data)
+    return None
+
+
+class FrameReader(Reader):
+    """Cuts a frame into slices, which costs nothing."""
+
+    blocking = False
+
+    def __init__(self, frame: pl.DataFrame) -> None:
+        self._frame = frame
+        self._index = self._row = 0
+
+    def read(self, rows: int) -> Morsel | None:
+        """Return the next slice; of an empty frame, one morsel without rows."""
+        if self._row >= self._frame.height and self._index:
+            return None
+        part = self._frame.slice(self._row, rows)
+        morsel = Morsel(self._index, self._row, part.height, part)
+        self._index += 1
+        self._row += part.height
+        return morsel
+
+
+class FrameSource(Source):
+    """A frame in memory."""
+
+    instant = True
+
+    def __init__(self, frame: pl.DataFrame) -> None:
+        super().__init__(f"DataFrame[{frame.height}x{frame.width}]")
+        self.frame = frame
+
+    def describe(self) -> Description:
+        """Return schema and size."""
+        rows = self.frame.height
+        # A small frame is one morsel whatever a row weighs; measuring it would take longer than checking it.
+        weight = self.frame.estimated_size() / rows if rows > _WEIGHED else None
+        return Description(schema=self.frame.schema, rows=rows, bytes_per_row=weight)
+
+    def open(self, description: Description) -> Reader:
+        """Begin a pass."""
+        return FrameReader(self.frame)
+
+
+_WEIGHED = 100
+
+
+class LazyReader(Reader):
+    """Collects a lazy frame batch by batch.
+
+    ``collect_batches`` is marked unstable by Polars; this is the one place that calls it.
+    """
+
+    def __init__(self, frame: pl.LazyFrame, first_row: int = 0, first_index: int = 0) -> None:
+        self._frame = frame
+        self._batches: Iterator[pl.DataFrame] | None = None
+        self._size = 0
+        self._rest: pl.DataFrame | None = None
+        self.index, self.row = first_index, first_row
+
+    def read(self, rows: int) -> Morsel | None:
+        """Return the next batch, cut to size."""
+        if self._batches is None:
+            # One batch size for the whole pass: larger wishes are met by joining batches.
+            self._size = rows
+            self._batches = iter(self._frame.collect_batches(chunk_size=rows, maintain_order=True))
+        parts, height = ([], 0) if self._rest is None else ([self._rest], self._rest.height)
+        self._rest = None
+        while height < rows:
+            batch = next(self._batches, None)
+            if batch is None:
+                break
+            parts.append(batch)
+            height += batch.height
+        if not height and self.index:
+            return None
+        if not parts:
+            # No batch at all: rules that hold on an empty frame need one.
+            parts = [pl.DataFrame(schema=self._frame.collect_schema())]
+        whole = parts[0] if len(parts) == 1 else pl.concat(parts)
+        if height > rows:
+            whole, self._rest = whole.slice(0, rows), whole.slice(rows)
+        morsel = Morsel(self.index, self.row, whole.height, whole)
+        self.index += 1
+        self.row += whole.height
+        return morsel
+
+    def close(self) -> None:
+        """Drop the iterator, which stops the query behind it."""
+        self._batches = self._rest = None
+
+
+class _UserReader(LazyReader):
+    def __init__(self, frame: pl.LazyFrame, label: str) -> None:
+        super().__init__(frame)
+        self._label = label
+
+    def read(self, rows: int) -> Morsel | None:
+        try:
+            return super().read(rows)
+        except pl.exceptions.PolarsError as exc:
+            raise SourceError(self._label, first_line(exc)) from exc
+
+
+class LazySource(Source):
+    """A lazy frame that somebody else built; what lies upstream of it can not be interrupted."""
+
+    def __init__(self, frame: pl.LazyFrame) -> None:
+        super().__init__("LazyFrame")
+        self.frame = frame
+
+    def describe(self) -> Description:
+        """Return the schema; the number of rows is not known."""
+        try:
+            schema = self.frame.collect_schema()
+        except (pl.exceptions.PolarsError, OSError) as exc:
+            raise SourceError(self.label, first_line(exc)) from exc
+        return Description(schema=schema)
+
+    def open(self, description: Description) -> Reader:
+        """Begin a pass."""
+        return _UserReader(self.frame, self.label)

@@ -1,0 +1,375 @@
+"""What all validators share: options, binding to a schema, and judging what was measured.
+
+A :class:`Validator` is configuration. Bound to the schema of a source it gives one :class:`Check` for each
+column that it applies to. A check names the metrics that it needs; after the data were read it is judged by
+their values.
+"""
+
+from __future__ import annotations
+
+__all__ = ("Check", "ColumnRule", "RowRule", "StatisticRule", "TableRule", "Validator", "Verdict", "fits")
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+
+import attrs
+import polars as pl
+
+from sentrio import _options as options
+from sentrio.errors import OptionValueError, suggestion
+from sentrio.validation import wording
+from sentrio.validation.metrics import Count, Matching, Metric, Present
+from sentrio.validation.report import CheckOutcome, Severity
+
+Schema = Mapping[str, pl.DataType]
+Values = Mapping[str, Any]
+
+_KINDS = {
+    "any": "any",
+    "number": "numeric",
+    "float": "float",
+    "string": "text",
+    "temporal": "date or time",
+    "boolean": "boolean",
+}
+
+
+def fits(kind: str, dtype: pl.DataType) -> bool:
+    """Tell whether a column of ``dtype`` is of the kind that a rule applies to.
+
+    A column without a type (all of its values null) fits every kind.
+    """
+    match kind:
+        case "any":
+            return True
+        case "number":
+            found = dtype.is_numeric()
+        case "float":
+            found = dtype.is_float()
+        case "string":
+            found = isinstance(dtype, pl.String | pl.Categorical | pl.Enum)
+        case "temporal":
+            found = dtype.is_temporal() and dtype != pl.Duration
+        case "boolean":
+            found = dtype == pl.Boolean
+        case _:
+            raise ValueError(f"unknown kind of column {kind!r}")
+    return found or dtype == pl.Null
+
+
+def _severity(value: Any) -> Any:
+    return options.as_member(Severity, value)
+
+
+@attrs.frozen(kw_only=True)
+class Verdict:
+    """How a check was judged."""
+
+    outcome: CheckOutcome
+    failed: int | None = None
+    evaluated: int | None = None
+    observed: int | float | str | None = None
+    message: str = ""
+
+
+@attrs.define(eq=False, kw_only=True)
+class Check:
+    """One rule on one column (or set of columns, or table) of one schema, ready to run."""
+
+    rule: Validator
+    columns: tuple[str, ...] = ()
+    metrics: Mapping[str, Metric] = attrs.field(factory=dict)
+    passes: pl.Expr | None = None  #: true, false or null (passed over) for each row; ``None``: not about rows
+    shown: Mapping[str, pl.Expr] = attrs.field(factory=dict)  #: cells of samples that are not the column's own
+    problem: str = ""  #: why it can not be evaluated
+    untyped: bool = False  #: its column has no type, since all values seen while planning are null
+    id: str = ""
+
+    @property
+    def column(self) -> str | None:
+        """The column as reports show it."""
+        return ",".join(self.columns) or None
+
+    def judge(self, values: Values) -> Verdict:
+        """Judge the values of the metrics."""
+        if self.untyped and values["evaluated"]:
+            problem = (
+                f"column {self.column!r} had no values while its type was looked for, "
+                "and has some later; give its type in the source's `schema` option"
+            )
+            return Verdict(outcome=CheckOutcome.ERROR, message=problem)
+        if self.untyped:
+            values = dict.fromkeys(self.rule.untyped_values) | dict(values)
+        return self.rule.judge(self, values)
+
+
+@attrs.define(kw_only=True)
+class Validator(metaclass=options.OptionsMeta):
+    """The options that every validator has."""
+
+    validator_name: ClassVar[str]
+    aliases: ClassVar[tuple[str, ...]] = ()
+    #: names of metrics that are ``None`` for a column without a type
+    untyped_values: ClassVar[tuple[str, ...]] = ()
+    #: whether what it observes are values of rows, which some people must not see
+    observes_values: ClassVar[bool] = False
+    #: whether nothing can be said before all rows were read
+    needs_all_rows: ClassVar[bool] = False
+
+    severity: Severity = attrs.field(
+        default=Severity.HIGH, converter=_severity, validator=options.one_of(tuple(Severity))
+    )
+    where: str | None = attrs.field(default=None, validator=options.optional(options.text()))
+    name: str | None = attrs.field(default=None, validator=options.optional(options.text()))
+    description: str | None = attrs.field(default=None, validator=options.optional(options.text()))
+    dimension: str | None = attrs.field(default=None, validator=options.optional(options.text()))
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "validator_name" in cls.__dict__:
+            cls.option_owner = cls.validator_name  # type: ignore[attr-defined]
+
+    @abstractmethod
+    def bind(self, schema: Schema) -> Sequence[Check]:
+        """Return the checks of this validator on a source with this schema."""
+
+    @abstractmethod
+    def judge(self, check: Check, values: Values) -> Verdict:
+        """Judge the finished values of the metrics of a check."""
+
+    @property
+    @abstractmethod
+    def expected(self) -> str:
+        """What must hold, for people."""
+
+    def certain(self, check: Check, values: Values) -> bool:
+        """Tell from what was seen so far whether the check has failed, whatever follows."""
+        return False
+
+    def follow_up(self, check: Check, values: Values) -> Mapping[str, Metric] | None:
+        """Return the metrics that another pass over the data must measure, or ``None`` to be judged."""
+        return None
+
+    def sample(self, check: Check, values: Values) -> Iterator[tuple[int, Mapping[str, Any]]]:
+        """Return failing rows that the metrics found, for rules that no filter can express."""
+        return iter(())
+
+    def unmatched(self, problem: str, columns: Sequence[str] = ()) -> Check:
+        """Return a check that only says why it can not be evaluated."""
+        return Check(rule=self, columns=tuple(columns), problem=problem)
+
+
+def _describe(schema: Schema) -> str:
+    return wording.listed([f"{name} ({dtype})" for name, dtype in schema.items()])
+
+
+@attrs.define(kw_only=True)
+class ColumnRule(Validator):
+    """A rule on columns: on one, on several, or on every column whose type it fits."""
+
+    applies_to: ClassVar[str] = "any"
+
+    column: str | None = attrs.field(default=None, validator=options.optional(options.text()))
+    columns: tuple[str, ...] | None = attrs.field(
+        default=None, converter=options.as_tuple, validator=options.optional(options.texts(minimum=1))
+    )
+
+    def __attrs_post_init__(self) -> None:
+        if self.column is not None and self.columns is not None:
+            raise OptionValueError(self.validator_name, "columns", "give either 'column' or 'columns', not both")
+
+    @property
+    def kind(self) -> str:
+        """The kind of columns that this rule applies to with its options."""
+        return self.applies_to
+
+    def bind(self, schema: Schema) -> Sequence[Check]:
+        """Return one check for each column."""
+        if self.column is not None or self.columns is not None:
+            names = self.columns or (self.column or "",)
+            return [self._bind_named(name, schema) for name in names]
+        fitting = [name for name, dtype in schema.items() if fits(self.kind, dtype)]
+        if not fitting:
+            problem = f"no column fits: it applies to {_KINDS[self.kind]} columns; there are {_describe(schema)}"
+            return [self.unmatched(problem)]
+        return [self._bind_named(name, schema) for name in fitting]
+
+    def _bind_named(self, name: str, schema: Schema) -> Check:
+        if problem := self.column_problem(name, schema):
+            return self.unmatched(problem, (name,))
+        dtype = schema[name]
+        if dtype == pl.Null and self.applies_to != "any":
+            metrics = {"rows": Count(), "evaluated": Count(name)}
+            return Check(rule=self, columns=(name,), metrics=metrics, untyped=True)
+        return self.bind_column(name, dtype)
+
+    def column_problem(self, name: str, schema: Schema) -> str:
+        """Say why the rule can not be applied to a column; empty if it can."""
+        if name not in schema:
+            return f"no column {name!r}{suggestion(name, tuple(schema))}"
+        if not fits(self.kind, schema[name]):
+            return f"column {name!r} is {schema[name]}; the rule applies to {_KINDS[self.kind]} columns"
+        return ""
+
+    @abstractmethod
+    def bind_column(self, name: str, dtype: pl.DataType) -> Check:
+        """Return the check of one column whose type fits."""
+
+
+@attrs.define(kw_only=True)
+class Tolerant(ColumnRule):
+    """A rule that each row passes or fails, and that tolerates some failures.
+
+    A check passes if no row fails; or with ``mostly``, if at least that share of the rows evaluated pass; or
+    with ``max_failed``, if at most that many rows fail. With both, both must hold.
+    """
+
+    mostly: float = attrs.field(default=1.0, validator=options.share())
+    max_failed: int | None = attrs.field(default=None, validator=options.optional(options.integer(minimum=0)))
+
+    def tolerates(self, failed: int, evaluated: int) -> bool:
+        """Tell whether so many failures among so many rows are tolerated."""
+        if not failed:
+            return True
+        if self.max_failed is not None and failed > self.max_failed:
+            return False
+        if self.max_failed is not None and self.mostly == 1.0:
+            return True
+        return (evaluated - failed) / evaluated >= self.mostly
+
+    @property
+    def tolerance(self) -> str:
+        """What is tolerated, for people; empty if nothing is."""
+        parts = [wording.at_least_share(self.mostly)] if self.mostly < 1 else []
+        if self.max_failed is not None:
+            parts.append(f"at most {wording.count_of(self.max_failed, 'row')} failing")
+        return ", ".join(parts)
+
+    @property
+    def requirement(self) -> str:
+        """What a row must satisfy, for people."""
+        return ""
+
+    @property
+    def expected(self) -> str:
+        """The requirement, with what is tolerated."""
+        if not self.tolerance:
+            return self.requirement
+        return f"{self.requirement} ({self.tolerance})" if self.requirement else self.tolerance
+
+    def observed(self, failed: int, evaluated: int, values: Values) -> int | float | str | None:
+        """What was seen, for the report."""
+        return None
+
+    def judge(self, check: Check, values: Values) -> Verdict:
+        """Compare the number of failing rows with what is tolerated."""
+        failed, evaluated = values.get("failed") or 0, values["evaluated"]
+        passed = self.tolerates(failed, evaluated)
+        return Verdict(
+            outcome=CheckOutcome.PASSED if passed else CheckOutcome.FAILED,
+            failed=failed,
+            evaluated=evaluated,
+            observed=self.observed(failed, evaluated, values),
+            message="" if passed else f"{failed:,} of {wording.count_of(evaluated, 'row')} failed",
+        )
+
+    def certain(self, check: Check, values: Values) -> bool:
+        """Tell whether more rows failed than can be tolerated, however many follow."""
+        failed = values.get("failed") or 0
+        if self.max_failed is not None:
+            return bool(failed > self.max_failed)
+        return bool(failed) and self.mostly == 1.0
+
+
+@attrs.define(kw_only=True)
+class RowRule(Tolerant):
+    """A rule that a boolean expression decides for each row."""
+
+    @abstractmethod
+    def passes(self, nw: Any, column: str, dtype: pl.DataType) -> Any:
+        """Return an expression: true where the row passes, false where it fails, null: passed over."""
+
+    def counts(self, nw: Any, column: str, passes: Any) -> Mapping[str, Metric]:
+        """Return the metrics ``failed`` and ``evaluated``."""
+        return {"failed": Matching(~passes), "evaluated": Present(passes)}
+
+    def bind_column(self, name: str, dtype: pl.DataType) -> Check:
+        """Return the check of one column."""
+        passes = self.passes(pl, name, dtype)
+        metrics = {"rows": Count(), **self.counts(pl, name, passes)}
+        return Check(rule=self, columns=(name,), metrics=metrics, passes=passes)
+
+
+@attrs.define(kw_only=True, slots=False)  # a second base: slots of two would collide
+class Bounded(Validator):
+    """A rule that bounds one number by ``min`` and ``max``, both inclusive; at least one is given."""
+
+    min: float | None = attrs.field(default=None, validator=options.optional(options.number()))
+    max: float | None = attrs.field(default=None, validator=options.optional(options.number()))
+
+    def check_bounds(self) -> None:
+        """Refuse bounds that nothing can satisfy, and none at all."""
+        if self.min is None and self.max is None:
+            raise OptionValueError(self.validator_name, "min", "give 'min', 'max' or both")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise OptionValueError(
+                self.validator_name, "min", f"min must not be above max, got {self.min!r} and {self.max!r}"
+            )
+
+    @property
+    def expected(self) -> str:
+        """The bounds."""
+        return wording.between(self.min, self.max)
+
+    def within(self, value: float) -> bool:
+        """Tell whether a value lies within the bounds; NaN does not."""
+        return (self.min is None or value >= self.min) and (self.max is None or value <= self.max)
+
+
+@attrs.define(kw_only=True)
+class StatisticRule(ColumnRule, Bounded):
+    """One number computed from a column, which must lie within ``min`` and ``max``."""
+
+    applies_to: ClassVar[str] = "number"
+
+    def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
+        self.check_bounds()
+
+    @abstractmethod
+    def metrics(self, column: str) -> Mapping[str, Metric]:
+        """Return the metrics that the statistic is computed from."""
+
+    @abstractmethod
+    def observe(self, **values: Any) -> float | None:
+        """Compute the statistic from the values of the metrics; ``None`` if there were no values."""
+
+    def bind_column(self, name: str, dtype: pl.DataType) -> Check:
+        """Return the check of one column."""
+        metrics = {"rows": Count(), "evaluated": Count(name)}
+        return Check(rule=self, columns=(name,), metrics={**self.metrics(name), **metrics})
+
+    def judge(self, check: Check, values: Values) -> Verdict:
+        """Compare the statistic with the bounds; a statistic of no values fails."""
+        names = self.metrics(check.columns[0])
+        value = None if check.untyped else self.observe(**{name: values[name] for name in names})
+        if value is None:
+            return Verdict(outcome=CheckOutcome.FAILED, evaluated=values["evaluated"], message="there are no values")
+        if self.within(value):
+            return Verdict(outcome=CheckOutcome.PASSED, evaluated=values["evaluated"], observed=value)
+        message = f"{self.validator_name} is {wording.number_text(value)}, expected {self.expected}"
+        return Verdict(outcome=CheckOutcome.FAILED, evaluated=values["evaluated"], observed=value, message=message)
+
+
+@attrs.define(kw_only=True)
+class TableRule(Validator):
+    """A rule about the table as a whole."""
+
+    @abstractmethod
+    def metrics(self) -> Mapping[str, Metric]:
+        """Return the metrics that the rule needs."""
+
+    def bind(self, schema: Schema) -> Sequence[Check]:
+        """Return the one check of the table."""
+        return [Check(rule=self, metrics={"rows": Count(), **self.metrics()})]

@@ -1,0 +1,97 @@
+"""Rules about the size of numbers."""
+
+from __future__ import annotations
+
+__all__ = ("InRange",)
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import attrs
+import polars as pl
+
+from sentrio import _options as options
+from sentrio.errors import OptionValueError
+from sentrio.validation import wording
+from sentrio.validation.metrics import Count, Matching, Max, Metric, Min
+from sentrio.validation.validators._base import RowRule, Values
+
+_INCLUSIVE = ("both", "left", "right", "neither")
+
+
+@attrs.define(kw_only=True)
+class InRange(RowRule):
+    """Every number lies within ``min`` and ``max``; NaN does not. Without bounds, every number is finite.
+
+    :param min: the least number allowed; ``None`` is an open end
+    :param max: the greatest number allowed; ``None`` is an open end
+    :param inclusive: which bounds themselves are allowed: ``both``, ``left``, ``right`` or ``neither``
+    """
+
+    validator_name: ClassVar[str] = "range"
+    aliases: ClassVar[tuple[str, ...]] = ("between",)
+    applies_to: ClassVar[str] = "number"
+    observes_values: ClassVar[bool] = True
+
+    min: float | None = attrs.field(default=None, validator=options.optional(options.number()))
+    max: float | None = attrs.field(default=None, validator=options.optional(options.number()))
+    inclusive: str = attrs.field(default="both", validator=options.one_of(_INCLUSIVE))
+
+    def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
+        if self.min is None or self.max is None:
+            return
+        if self.min > self.max or (self.min == self.max and self.inclusive != "both"):
+            problem = f"no number lies in it: min is {self.min!r}, max {self.max!r}, inclusive {self.inclusive}"
+            raise OptionValueError(self.validator_name, "min", problem)
+
+    def passes(self, nw: Any, column: str, dtype: pl.DataType) -> Any:
+        """Return whether the number lies within the bounds."""
+        value = nw.col(column)
+        low, high = self.min, self.max
+        if dtype.is_integer():
+            low, high = (
+                _whole(low, self.inclusive in {"both", "left"}, math.ceil, math.floor),
+                _whole(high, self.inclusive in {"both", "right"}, math.floor, math.ceil),
+            )
+        if low is not None and high is not None:
+            return value.is_between(low, high, closed="none" if self.inclusive == "neither" else self.inclusive)
+        if low is not None:
+            above = value >= low if self.inclusive in {"both", "left"} else value > low
+            # NaN sorts above every number, so an open upper end must refuse it by name.
+            return above & value.is_not_nan() if dtype.is_float() else above
+        if high is not None:
+            return value <= high if self.inclusive in {"both", "right"} else value < high
+        return value.is_finite()
+
+    def counts(self, nw: Any, column: str, passes: Any) -> Mapping[str, Metric]:
+        """Return the counts, and the extremes for the report."""
+        return {
+            "failed": Matching(~passes),
+            "evaluated": Count(column),
+            "min": Min(column),
+            "max": Max(column),
+        }
+
+    @property
+    def requirement(self) -> str:
+        """The interval."""
+        return wording.between(self.min, self.max, self.inclusive)
+
+    def observed(self, failed: int, evaluated: int, values: Values) -> str | None:
+        """Return the extremes."""
+        low, high = values.get("min"), values.get("max")
+        if low is None or high is None:
+            return None
+        return f"{wording.number_text(low)} to {wording.number_text(high)}"
+
+
+def _whole(bound: float | None, closed: bool, inward: Any, outward: Any) -> float | None:
+    """Return a bound for whole numbers: compared as integers, no digit beyond 2**53 is lost."""
+    if bound is None or isinstance(bound, int):
+        return bound
+    if math.isinf(bound):
+        # Beyond every integer: an end that is open in one direction, and out of reach in the other.
+        return bound
+    return int(inward(bound) if closed else outward(bound))

@@ -1,0 +1,112 @@
+"""Rules about membership in a set of values."""
+
+from __future__ import annotations
+
+__all__ = ("InSet",)
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import attrs
+import polars as pl
+
+from sentrio.errors import OptionValueError
+from sentrio.validation import wording
+from sentrio.validation.metrics import Count, Matching, Metric
+from sentrio.validation.validators._base import RowRule, Schema, fits
+
+
+def _values(owner: Any, field: attrs.Attribute[Any], values: object) -> None:
+    owner = owner.validator_name
+    if not isinstance(values, tuple):
+        raise OptionValueError(owner, "values", f"values must be a list, got {values!r}")
+    if not values:
+        raise OptionValueError(owner, "values", "values must not be empty")
+    if None in values:
+        raise OptionValueError(
+            owner, "values", "values must not contain null: nulls are passed over; use not_null as well"
+        )
+    kinds = {bool if isinstance(v, bool) else float if isinstance(v, int | float) else type(v) for v in values}
+    if len(kinds) > 1:
+        names = ", ".join(sorted(kind.__name__ for kind in kinds))
+        raise OptionValueError(owner, "values", f"values must be of one type, got {names}")
+
+
+def _sequence(values: Any) -> Any:
+    return tuple(values) if isinstance(values, list | tuple | set | frozenset | range) else values
+
+
+@attrs.define(kw_only=True)
+class InSet(RowRule):
+    """Every value is one of ``values``.
+
+    :param values: the values allowed, all of one type; it must be the column's
+    """
+
+    validator_name: ClassVar[str] = "in_set"
+    aliases: ClassVar[tuple[str, ...]] = ("accepted_values",)
+
+    values: tuple[Any, ...] = attrs.field(converter=_sequence, validator=_values)
+
+    @property
+    def kind(self) -> str:
+        """The kind of column that holds such values."""
+        first = self.values[0]
+        if isinstance(first, bool):
+            return "boolean"
+        if isinstance(first, int | float):
+            return "number"
+        return "string" if isinstance(first, str) else "temporal"
+
+    def column_problem(self, name: str, schema: Schema) -> str:
+        """Say why the values can not be compared with the column."""
+        if name in schema:
+            return "" if self._as(schema[name]) is not None else self._unfit(name, schema[name])
+        return super().column_problem(name, schema)
+
+    def _unfit(self, name: str, dtype: pl.DataType) -> str:
+        return f"column {name!r} is {dtype}, which can not hold the values {wording.listed(self.values)}"
+
+    def _as(self, dtype: pl.DataType) -> pl.Series | None:
+        """Return the values as the column's type, or ``None`` if they do not fit."""
+        if not fits(self.kind, dtype) and not (self.kind == "string" and dtype.is_temporal()):
+            return None
+        target = pl.String() if isinstance(dtype, pl.Categorical | pl.Enum) else dtype
+        try:
+            # Not strict, since 1 and 2.0 may stand side by side; what a cast would change is refused below.
+            series = pl.Series("values", self.values, strict=self.kind != "number")
+            if self.kind == "string" and target.is_temporal():
+                return _times(series, target)
+            series = series.cast(target, strict=True)
+        except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError):
+            return None
+        return series if self.kind != "number" or list(series) == list(self.values) else None
+
+    def passes(self, nw: Any, column: str, dtype: pl.DataType) -> Any:
+        """Return whether the value is in the set."""
+        value = nw.col(column)
+        if isinstance(dtype, pl.Categorical | pl.Enum):
+            value = value.cast(nw.String)
+        series = self._as(dtype)
+        assert series is not None
+        return value.is_in(series.implode())
+
+    def counts(self, nw: Any, column: str, passes: Any) -> Mapping[str, Metric]:
+        """Return the counts; the count of values costs less than that of the answers."""
+        return {"failed": Matching(~passes), "evaluated": Count(column)}
+
+    @property
+    def requirement(self) -> str:
+        """The values."""
+        return wording.listed(self.values)
+
+
+def _times(texts: pl.Series, dtype: pl.DataType) -> pl.Series:
+    """Parse ISO texts as the type of a temporal column; texts without a zone are UTC."""
+    if dtype == pl.Date:
+        return texts.str.to_date(strict=True)
+    if dtype == pl.Time:
+        return texts.str.to_time(strict=True)
+    times = texts.str.to_datetime(time_zone="UTC", strict=True)
+    aware = isinstance(dtype, pl.Datetime) and dtype.time_zone is not None
+    return (times if aware else times.dt.replace_time_zone(None)).cast(dtype)

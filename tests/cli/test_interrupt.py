@@ -1,0 +1,60 @@
+"""Ctrl-C in the middle of a run, in a real terminal."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+RULE = r"regex: {column: text, pattern: '^([0-9]+)+@(e|x|a|m|p|l)+\.com$'}"
+
+
+@pytest.fixture(scope="module")
+def huge(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("huge") / "huge.parquet"
+    rows = 5_000_000
+    text = pl.int_range(rows, eager=True).cast(pl.String) + "@example.com"
+    pl.DataFrame({"text": text}).write_parquet(path, row_group_size=500_000)
+    return path
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_ctrl_c_ends_at_once_with_130_and_the_terminal_intact(huge: Path, backend: str) -> None:
+    primary, secondary = pty.openpty()
+    command = [sys.executable, "-m", "sentrio", "check", str(huge), "-V", RULE, "-V", RULE, "--backend", backend]
+    process = subprocess.Popen(
+        command, stdin=secondary, stdout=secondary, stderr=secondary, close_fds=True, start_new_session=True
+    )
+    os.close(secondary)
+    seen = b""
+    deadline = time.monotonic() + 60
+    while b"/5000000" not in seen and time.monotonic() < deadline:  # the progress bar says that rows are being read
+        if select.select([primary], [], [], 1)[0]:
+            seen += os.read(primary, 65536)
+    assert b"/5000000" in seen, seen
+    process.send_signal(signal.SIGINT)
+    started = time.monotonic()
+    while True:
+        try:
+            chunk = os.read(primary, 65536)
+        except OSError:  # how Linux says that the other side has gone
+            break
+        if not chunk:
+            break
+        seen += chunk
+    code = process.wait(30)
+    elapsed = time.monotonic() - started
+    os.close(primary)
+    assert code == 130
+    assert elapsed < 3  # generous, since the machine may be busy; a benchmark prints the figure
+    assert seen.count(b"\x1b[?25l") == seen.count(b"\x1b[?25h")  # the cursor is back
+    assert b"Traceback" not in seen
+    assert seen.rstrip().endswith(b"interrupted")

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import sentrio
+from sentrio.config import parse_entry, parse_mapping
+from sentrio.errors import ConfigurationError
+
+HEAD = "checkpoints:\n  orders:\n    data_source: d.csv\n"
+
+
+@pytest.fixture
+def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
+    monkeypatch.chdir(tmp_path)
+
+    def load(text: str) -> dict[str, sentrio.Checkpoint]:
+        (tmp_path / "sentrio.yaml").write_text(text, encoding="utf-8")
+        return sentrio.load_config("sentrio.yaml").checkpoints
+
+    return load
+
+
+def problems(load: object, text: str) -> list[str]:
+    with pytest.raises(ConfigurationError) as caught:
+        load(text)  # type: ignore[operator]
+    return str(caught.value).splitlines()
+
+
+def test_the_message_of_a_misspelt_option(load: object) -> None:
+    text = (
+        "# sentrio.yaml: paths are relative to this file\ncheckpoints:\n  orders:\n"
+        "    data_source: data/orders/*.parquet\n    key_columns: [order_id]\n    redact_columns: [email]\n"
+        "    timeout_seconds: 300\n    validators:\n      - row_count: {min: 1000}\n"
+        "      - not_null: {columns: [order_id, customer_id]}\n      - unique: {column: order_id, severity: critical}\n"
+        "      - range: {column: amount, min: 0, mostyl: 0.999, severity: medium}\n"
+    )
+    expected = (
+        "sentrio.yaml:12:41  checkpoints.orders.validators[3].range: unknown option 'mostyl'; did you mean 'mostly'?"
+    )
+    assert problems(load, text) == [expected]
+
+
+def test_names_and_options(load: object) -> None:
+    text = f"{HEAD}    validators:\n      - null\n      - range:\n      - not_null: {{column: null}}\n      - unique: {{}}\n"
+    assert problems(load, text.replace("column: null", "column: [x]"))[0].endswith("column must be text, got ['x']")
+    checkpoint = load(text)["orders"]  # type: ignore[operator]
+    assert [validator.validator_name for validator in checkpoint.validators] == [
+        "not_null",
+        "range",
+        "not_null",
+        "unique",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("tail", "expected"),
+    [
+        ("    validators: [nul]", ":4:18  checkpoints.orders.validators[0]: unknown validator 'nul'; did you mean 'null'?"),
+        ("    validators: not_null", ":4:17  checkpoints.orders.validators: must be a list, got 'not_null'"),
+        ("    validators:\n      - range:\n        min: 0", ":5:9  checkpoints.orders.validators[0]: an entry is a name"),
+        ("    validators: [range: 3]", ":4:25  checkpoints.orders.validators[0].range: options must be a mapping, got 3"),
+        ("    validators: [range: {min: 5, max: 3}]", ":4:26  checkpoints.orders.validators[0].range: no number lies"),
+        ("    validators: [in_set: {column: a}]", ":4:18  checkpoints.orders.validators[0].in_set: option 'values' is missing"),
+        ("    validator: [null]", ":4:5  checkpoints.orders: unknown key 'validator'; did you mean 'validators'?"),
+        ("    timeout_seconds: -1", ":4:5  checkpoints.orders.timeout_seconds: timeout_seconds must be a number above 0"),
+        ("    fail_on: hihg", ":4:5  checkpoints.orders.fail_on: fail_on must be one of critical"),
+        ("    fail_fast: yes", ":4:5  checkpoints.orders.fail_fast: fail_fast must be true or false, got 'yes'"),
+        ("    actions: [stor]", ":4:15  checkpoints.orders.actions[0]: unknown action 'stor'; did you mean 'store'?"),
+        ("    actions: [store: {pth: x}]", ":4:23  checkpoints.orders.actions[0].store: unknown option 'pth'"),
+        ("    actions: [store: {path: x, partition_by: week}]", ":4:32  checkpoints.orders.actions[0].store: partition_by"),
+        ("    description: ${SENTRIO_UNSET}", ":4:18  checkpoints.orders.description: environment variable 'SENTRIO_UNSET'"),
+        ("    validators: [null]\n    validator_config: {nul: {}}", ":5:24  checkpoints.orders.validator_config: no validator"),
+        ("  orders: {data_source: e.csv}", ":4:3  checkpoints.orders: the key 'orders' is given twice, first in line 2"),
+        ("version: 2", ":4:10  version: this sentrio reads version 1"),
+        ("chekpoints: {}", ":4:1  unknown key 'chekpoints'; did you mean 'checkpoints'?"),
+        ("defaults: {timeout: 3}", ":4:12  defaults: unknown key 'timeout'; did you mean 'timeout_seconds'?"),
+    ],
+)  # fmt: skip
+def test_problems_name_line_column_and_key(load: object, tail: str, expected: str) -> None:
+    (problem,) = problems(load, HEAD + tail + "\n")
+    assert problem.startswith(f"sentrio.yaml{expected}"), problem
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("{path: d.csv, sep: ';'}", ":3:32  checkpoints.o.data_source: unknown option 'sep'"),
+        ("{path: d.csv, schema: {a: intger}}", ":3:41  checkpoints.o.data_source: unknown type 'intger'; did you mean 'integer'?"),
+        ("{path: d.csv, separator: ab}", ":3:32  checkpoints.o.data_source: separator must be one ASCII character"),
+        ("d.xyz", ":3:18  checkpoints.o.data_source: extension '.xyz' of 'd.xyz' names no format"),
+        ("3", ":3:18  checkpoints.o.data_source: data_source must be a path"),
+    ],
+)  # fmt: skip
+def test_problems_of_a_source(load: object, source: str, expected: str) -> None:
+    (problem,) = problems(load, f"checkpoints:\n  o:\n    data_source: {source}\n    validators: [not_null]\n")
+    assert problem.startswith(f"sentrio.yaml{expected}"), problem
+
+
+def test_many_problems_at_once(load: object) -> None:
+    text = "checkpoints:\n  a: {data_source: a.csv, validators: [x, y]}\n  b: {validators: [null]}\n  c: 3\n"
+    found = problems(load, text)
+    assert [problem.split("  ")[0] for problem in found] == [
+        f"sentrio.yaml:{place}" for place in ("2:40", "2:43", "3:6", "4:6")
+    ]
+    assert "`data_source` is missing" in found[2]
+
+
+def test_defaults_are_replaced_whole(load: object) -> None:
+    text = (
+        "version: 1\ndefaults:\n  validators: [not_null]\n  tags: [a, b]\n  timeout_seconds: 5\n"
+        "checkpoints:\n  one: {data_source: d.csv}\n  two: {data_source: d.csv, validators: [unique], tags: []}\n"
+        "pipeline: {timeout: 3}\n"
+    )
+    found = load(text)  # type: ignore[operator]
+    assert list(found) == ["one", "two"]
+    assert [found["one"].validators[0].validator_name, found["one"].tags, found["one"].timeout_seconds] == [
+        "not_null",
+        ("a", "b"),
+        5,
+    ]
+    assert [found["two"].validators[0].validator_name, found["two"].tags, found["two"].timeout_seconds] == [
+        "unique",
+        (),
+        5,
+    ]
+
+
+def test_documented_style_of_validator_config(load: object) -> None:
+    text = f"{HEAD}    validators: [null, range]\n    validator_config:\n      range: {{column: amount, min: 0}}\n"
+    checkpoint = load(text)["orders"]  # type: ignore[operator]
+    assert checkpoint.validators[1].column == "amount"
+    text = text.replace("min: 0", "mim: 0")
+    assert problems(load, text)[0].startswith(
+        "sentrio.yaml:6:31  checkpoints.orders.validators[1].range: unknown option 'mim'"
+    )
+
+
+def test_variables(load: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SENTRIO_SET", "value: [with] syntax")
+    text = f"{HEAD}    description: 'x ${{SENTRIO_SET}} $${{SENTRIO_SET}} $5'\n    actions: [store: {{path: '${{SENTRIO_UNSET}}'}}]\n"
+    checkpoint = load(text)["orders"]  # type: ignore[operator]
+    assert checkpoint.description == "x value: [with] syntax ${SENTRIO_SET} $5"
+    assert "${SENTRIO_UNSET}, and that environment variable is not set" in checkpoint.validate()[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "entry"),
+    [
+        ("not_null", "not_null"),
+        ("null", "null"),
+        ("range: {column: age, min: 0}", {"range": {"column": "age", "min": 0}}),
+        ("range:", {"range": {}}),
+    ],
+)
+def test_entries_of_the_command_line(text: str, entry: object) -> None:
+    assert parse_entry(text, "-V") == entry
+
+
+def test_bad_entries_of_the_command_line() -> None:
+    for text in ("[a]", "range: 3", "a: {}\nb: {}", ""):
+        with pytest.raises(ConfigurationError, match="-V"):
+            parse_entry(text, "-V")
+    with pytest.raises(ConfigurationError, match="name: value"):
+        parse_mapping("x", "--source")
+
+
+def test_files_that_can_not_be_read(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="there is no such file"):
+        sentrio.load_config(tmp_path / "no.yaml")
+    with pytest.raises(ConfigurationError, match="this is a folder"):
+        sentrio.load_config(tmp_path)
+    (tmp_path / "a.toml").write_text("[tool]\n")
+    with pytest.raises(ConfigurationError, match=r"no table \[tool.sentrio\]"):
+        sentrio.load_config(tmp_path / "a.toml")
+    (tmp_path / "a.toml").write_text("[tool\n")
+    with pytest.raises(ConfigurationError, match="not valid TOML"):
+        sentrio.load_config(tmp_path / "a.toml")
+    (tmp_path / "a.yaml").write_text("[1]")
+    with pytest.raises(ConfigurationError, match="a configuration is a mapping"):
+        sentrio.load_config(tmp_path / "a.yaml")
