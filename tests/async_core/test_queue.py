@@ -180,11 +180,11 @@ async def test_a_busy_pair_gives_the_loop_its_turn() -> None:
 
     async with anyio.create_task_group() as tg:
         tg.start_soon(other)
-        for number in range(100_000):
+        for number in range(50_000):
             await queue.put(number)
             await queue.get()
         tg.cancel_scope.cancel()
-    assert turns > 4
+    assert turns > 2
 
 
 def test_every_item_arrives_once_however_it_is_cancelled(backend: Backend) -> None:

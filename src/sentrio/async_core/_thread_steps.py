@@ -32,6 +32,7 @@ async def acquire(func: Callable[..., T], *args: Any, release: Callable[[T], obj
     def run() -> None:
         answer.set_result(func(*args))
 
+    run.__qualname__ = getattr(func, "__qualname__", repr(func))  # what the log calls it if it is left behind
     try:
         await call_sync(run, abandon_after=GRACE_SECONDS)
     except BaseException:
@@ -49,6 +50,7 @@ async def clean_up(func: Callable[[], object]) -> None:
         started = True
         func()
 
+    run.__qualname__ = getattr(func, "__qualname__", repr(func))
     try:
         with anyio.move_on_after(GRACE_SECONDS, shield=True):
             await call_sync(run, abandon_after=GRACE_SECONDS)

@@ -31,10 +31,11 @@ Signature = tuple[int, int, int]
 
 # Events come in bursts. The burst has ended when none came for the first time; nobody waits longer than the
 # second.
-_QUIET_MS, _BURST_MS = 20, 100
+_QUIET_MS, _BURST_MS = 40, 100
 
-# How long one wait in the thread takes: a cancelled watch ends within this time.
-_WAIT_MS = 100
+# How long one wait in the thread takes: a cancelled watch ends within this time, and an idle one costs less
+# than a percent of a processor.
+_WAIT_MS = 300
 
 # The system drops events that nobody fetches in time, and those of a folder that is filled while it is made
 # known. A look at everything now and then finds what they would have told, at half a percent of a processor.

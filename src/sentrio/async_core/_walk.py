@@ -18,6 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import anyio.lowlevel
+
 from sentrio.async_core.threads import call_sync
 
 logger = logging.getLogger("sentrio.async_core.file")
@@ -25,8 +27,10 @@ logger = logging.getLogger("sentrio.async_core.file")
 # One trip to the thread: long against the trip itself (0.1 ms), short for whoever cancels.
 _STEP_SECONDS = 0.01
 
-# A consumer that awaits nothing holds the loop for as long as one trip's harvest lasts.
+# One trip's harvest, and how often, by count and by time, its consumer gives the event loop its turn.
 _STEP_FILES = 500
+_CLOCK_EVERY = 16
+_YIELD_SECONDS = 0.004
 
 # How long a cancelled caller waits for a folder that does not answer.
 _GRACE_SECONDS = 5.0
@@ -92,12 +96,15 @@ class FolderWalk:
 
     def __init__(self, directory: str | os.PathLike[str], pattern: str) -> None:
         self._root = os.fspath(directory)
+        self._prefix = len(os.path.join(self._root, ""))  # noqa: PTH118  # with its separator
         self._pattern = NamePattern([pattern])
         self._everything = pattern == "*"
         self._found: deque[str] = deque()
         self._waiting: list[str] | None = None
         self._folder: Iterator[os.DirEntry[str]] | None = None
         self._ended = False
+        self._count = 0
+        self._yielded = 0.0
 
     def __aiter__(self) -> Self:
         return self
@@ -111,6 +118,14 @@ class FolderWalk:
             except BaseException:
                 self._ended = True
                 raise
+            self._yielded = time.perf_counter()
+        # Whoever does much with each file, and awaits nothing, would hold the loop for a whole harvest.
+        self._count += 1
+        if self._count >= _CLOCK_EVERY:
+            self._count = 0
+            if time.perf_counter() - self._yielded > _YIELD_SECONDS:
+                await anyio.lowlevel.checkpoint()
+                self._yielded = time.perf_counter()
         return Path(self._found.popleft())
 
     async def aclose(self) -> None:
@@ -174,7 +189,7 @@ class FolderWalk:
                 # Folders behind links are not entered: they may lead back here.
                 if not entry.is_symlink() and self._waiting is not None:
                     self._waiting.append(entry.path)
-            elif self._everything or self._pattern.matches(os.path.relpath(entry.path, self._root)):
+            elif self._everything or self._pattern.matches(entry.path[self._prefix :]):
                 self._found.append(entry.path)
 
 
