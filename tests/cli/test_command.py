@@ -220,12 +220,12 @@ BAD_DATA: list[tuple[str, Any, int, str]] = [
     ("too few fields", write("r.csv", LONG + "1\n" + "3,4\n"), 3, "line 50002 has 1 field where 2 are expected"),
     ("too many fields", write("r.csv", LONG + "1,2,3\n"), 3, "line 50002 has 3 fields where 2 are expected"),
     ("too few after a break", write("r.csv", 'a,b\n"x\ny",1\n2\n'), 3, "line 4 has 1 field where 2 are expected"),
-    ("a blank line", write("r.csv", "a,b\n1,2\n\n3,4\n"), 3, "line 3 is empty where 2 are expected"),
+    ("a blank line", write("r.csv", "a,b\n1,2\n\n3,4\n"), 3, "line 3 is empty where 2 fields are expected"),
     ("open quote", write("q.csv", 'a,b\n1,"x\n2,y\n'), 3, ""),
     ("bad value far down", write("b.csv", LONG + "x,2\n"), 1, "type      a   row 50000   a = "),
     ("empty file", write("e.csv", ""), 3, "the file is empty"),
     ("header only", write("h.csv", "a,b\n"), 0, "SUCCESS"),
-    ("column twice", write("d.csv", "a,a\n1,2\n"), 3, "the column name 'a' occurs more than once"),
+    ("column twice", write("d.csv", "a,a\n1,2\n"), 3, "columns 1 and 2 have the same name"),
     ("truncated Parquet", truncated_parquet, 3, "not a readable Parquet file"),
     ("no Parquet at all", write("n.parquet", "a,b\n1,2\n"), 3, "not a readable Parquet file"),
     ("unknown extension", write("x.dat", "a\n1\n"), 2, "'.dat' of"),
@@ -354,3 +354,64 @@ def test_a_broken_pipe_is_no_verdict(tmp_path: Path) -> None:
     assert done.stdout.strip() in {"0", "141"}
     assert "Traceback" not in done.stderr
     assert "BrokenPipe" not in done.stderr
+
+
+def run_in_shell(command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("options", ["", "-f json", "-f github"])
+def test_output_that_nobody_can_take_is_no_verdict(options: str) -> None:
+    base = f"{sys.executable} -m sentrio check {PENGUINS} {options}"
+    full = run_in_shell(f"{base} > /dev/full")
+    assert (full.returncode, full.stderr) == (2, "the output can not be written: No space left on device\n")
+    assert run_in_shell(f"{base} >&-").returncode == 0
+    assert "Traceback" not in run_in_shell(f"{base} >&- 2>&-").stderr
+
+
+def test_lines_that_end_with_a_carriage_return_alone(sentrio: Any, tmp_path: Path) -> None:
+    (tmp_path / "mac.csv").write_bytes(b"a,b\r1,2\r")
+    done = sentrio("check", tmp_path / "mac.csv")
+    assert done.code == 3
+    assert "end with a carriage return alone" in done.out
+
+
+def test_names_of_columns_may_be_values_of_a_file_without_its_header(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("1,hush@a.b,5\n2,x@y.z,6\n")
+    rules: list[Any] = [{"not_null": {"column": "email"}}, {"regex": {"columns": ["1"], "pattern": "x"}}]
+    for options in (
+        {"redact_columns": ["email"]},
+        {"sample_failures": 0},
+        {"sample_failures": 0, "key_columns": ["hsh@a.b"]},
+    ):
+        result = library.check(tmp_path / "a.csv", rules, **options)
+        assert result.status == "error"
+        assert "hush" not in str(result) + str(result.to_dict()) + result.summary() + result.explain()
+
+
+def test_a_column_without_a_name(sentrio: Any, tmp_path: Path) -> None:
+    (tmp_path / "n.csv").write_text('"",b\n1,2\n3,\n')
+    assert sentrio("init", tmp_path / "n.csv").code == 0
+    assert 'not_null: {column: ""}' in (tmp_path / "sentrio.yaml").read_text()
+    assert sentrio("run").code == 0
+
+
+def test_thousands_of_columns(sentrio: Any, tmp_path: Path) -> None:
+    names = [f"c{i}" for i in range(3000)]
+    (tmp_path / "wide.csv").write_text(",".join(names) + "\n" + ",".join("1" for _ in names) + "\n")
+    done = sentrio("check", tmp_path / "wide.csv", "-V", "not_null", "-V", "range: {min: 0}", "--format", "json")
+    assert done.code == 0
+    assert len(json.loads(done.out)["results"][0]["report"]["checks"]) == 6000
+
+
+def test_the_folder_of_an_output_is_looked_for_first(sentrio: Any, tmp_path: Path) -> None:
+    done = sentrio("check", PENGUINS, "--output", tmp_path / "no" / "out.json")
+    assert (done.code, done.out) == (2, "")
+    assert "there is no folder" in done.err
+
+
+def test_verbose_runs_say_what_they_do(sentrio: Any) -> None:
+    done = sentrio("-vv", "check", PENGUINS)
+    assert "INFO sentrio.checkpoint [penguins_size" in done.err
+    assert "DEBUG sentrio.validation" in done.err
+    assert "INFO" not in sentrio("check", PENGUINS).err

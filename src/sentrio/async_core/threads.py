@@ -70,6 +70,8 @@ class _Call:
             self.result = self.func()
         except BaseException as exc:  # noqa: BLE001  # it belongs to the caller, whatever it is
             self.error = exc
+        # The caller may go on before this thread does: what it passed in must not live on here.
+        self.func = _answered
         self.finish()
 
     def finish(self) -> None:
@@ -92,6 +94,10 @@ class _Call:
         finally:
             # The traceback refers to this frame: without this, caller and error would form a cycle.
             self.error = None
+
+
+def _answered() -> None:
+    """Stands where the function of a call was."""
 
 
 _running: set[_Call] = set()

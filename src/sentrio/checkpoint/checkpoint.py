@@ -215,7 +215,9 @@ class Checkpoint(metaclass=options.OptionsMeta):
         run_id = uuid.uuid4().hex
         token = current_run.set((run_id, self.name))
         try:
+            logger.info("run begins over %s", self._label)
             result = await self._run(run_id, context or {}, on_progress)
+            logger.info("run has ended: %s", result.status)
             await self._call_back(result)
         finally:
             current_run.reset(token)
@@ -263,7 +265,9 @@ class Checkpoint(metaclass=options.OptionsMeta):
             try:
                 await validation.run()
             except SourceError as exc:
-                return str(exc)
+                # What follows the semicolon may name columns, and those may be values without their header.
+                discreet = self.redact_columns or not self.sample_failures
+                return str(exc).partition(";")[0] if discreet else str(exc)
         return f"timed out after {self.timeout_seconds:g} s" if scope.cancelled_caught else None
 
     async def _act(self, result: CheckpointResult) -> CheckpointResult:

@@ -158,9 +158,13 @@ class CheckpointResult:
         if self.error:
             parts.append(self.error)
         parts += _not_passed(report)
-        rows = f"{report.rows_scanned:,} rows" if report.row_count is None else count_of(report.row_count, "row")
+        rows = count_of(report.rows_scanned, "row")
+        if not report.complete:
+            of = "" if report.row_count is None else f" of {report.row_count:,}"
+            rows = f"{report.rows_scanned:,}{of} rows read"
         size = f" ({rows}, {self.duration_ms / 1000:.2f} s)"
-        return f"{self.checkpoint_name}: {self.status}{', ' if parts else ''}{'; '.join(parts)}{size}"
+        line = f"{self.checkpoint_name}: {self.status}{', ' if parts else ''}{'; '.join(parts)}{size}"
+        return " ".join(line.split())  # a line, whatever a name holds
 
     def explain(self) -> str:
         """Return why the run did not pass, with checks, columns and counts."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ("main",)
 
+import os
 import sys
 
 from sentrio.cli.exits import INTERRUPTED, UNDECIDED, USAGE
@@ -11,6 +12,9 @@ from sentrio.cli.exits import INTERRUPTED, UNDECIDED, USAGE
 
 def main() -> None:
     """Run the command and exit with its code; no error of use or data ends in a traceback."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started us, as with `>&-`
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123
     try:
         from sentrio.cli.app import app
         from sentrio.errors import SentrioError, SourceError

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sentrio.cli.exits import PASSED, USAGE
+from sentrio.cli.printing import say
 
 if TYPE_CHECKING:
     from sentrio.checkpoint.checkpoint import Checkpoint
@@ -89,7 +90,7 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
 
-        print(f"sentrio {version('sentrio')}")
+        say(f"sentrio {version('sentrio')}")
         raise typer.Exit(PASSED)
 
 
@@ -134,6 +135,9 @@ def _select(config: Config, names: list[str] | None, tags: list[str] | None) -> 
     if tags:
         chosen = [checkpoint for checkpoint in chosen if set(tags) & set(checkpoint.tags)]
         if not chosen:
+            if names:
+                problem = f"none of {', '.join(names)} has the tag {' or '.join(tags)}"
+                raise OptionValueError("sentrio", "--tag", problem)
             known = sorted({tag for checkpoint in config.checkpoints.values() for tag in checkpoint.tags})
             problem = f"no checkpoint has the tag {' or '.join(tags)}; known tags are: {', '.join(known) or 'none'}"
             raise OptionValueError("sentrio", "--tag", problem)
@@ -215,7 +219,7 @@ def check(
     for text in source or ():
         options |= parse_mapping(text, "--source")
     checkpoint = Checkpoint(
-        name=Path(data).stem or data,
+        name=data if set(data) & set("*?[") else Path(data).stem or data,
         data_source={**options, "path": data},
         validators=entries,
         key_columns=key_column or [],
@@ -244,7 +248,7 @@ def validate(
         print(problem, file=sys.stderr)
     if problems:
         raise typer.Exit(USAGE)
-    print(f"{loaded.path}: {len(chosen)} checkpoint{'' if len(chosen) == 1 else 's'}, no problem found")
+    say(f"{loaded.path}: {len(chosen)} checkpoint{'' if len(chosen) == 1 else 's'}, no problem found")
 
 
 @app.command("list")
@@ -268,7 +272,7 @@ def list_(
         rows.append((each.name, each.source().label, *counts, " ".join(each.tags)))
     widths = [max(map(len, column), default=0) for column in zip(*rows, strict=True)]
     for row in rows:
-        print("   ".join(visible(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        say("   ".join(visible(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 @app.command()
@@ -292,7 +296,7 @@ def init(
     except OSError as exc:
         print(f"{output}: {exc.strerror or exc}", file=sys.stderr)
         raise typer.Exit(USAGE) from exc
-    print(f"wrote {output}; next: sentrio validate --config {output}, then sentrio run --config {output}")
+    say(f"wrote {output}; next: sentrio validate --config {output}, then sentrio run --config {output}")
 
 
 logging.getLogger("sentrio").addHandler(logging.NullHandler())

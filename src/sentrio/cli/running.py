@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-__all__ = ("Outputs", "run_checkpoints", "terminal_colours")
+__all__ = ("Outputs", "run_checkpoints")
 
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,36 +18,14 @@ from sentrio.async_core.file import write_atomically
 from sentrio.checkpoint.checkpoint import Checkpoint
 from sentrio.checkpoint.formats import FORMATS, SUFFIXES, renderer, table
 from sentrio.checkpoint.result import CheckpointResult
-from sentrio.cli.exits import INTERRUPTED, PIPE_CLOSED, exit_code
+from sentrio.cli.exits import INTERRUPTED, exit_code
+from sentrio.cli.printing import say, shows_marks, terminal_colours
 from sentrio.errors import OptionValueError
 from sentrio.validation.run import Progress
 
 # Without a terminal, one line says how far a long run has come.
 _LINE_EVERY_SECONDS = 5.0
 _DRAW_EVERY_SECONDS = 0.1
-
-
-def terminal_colours(stream: Any) -> bool:
-    """Tell whether to colour what goes to a stream."""
-    return bool(stream.isatty()) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-
-
-def say(text: str, stream: Any = None) -> None:
-    """Print a text; if nobody reads any more, as after ``| head``, exit quietly."""
-    try:
-        print(text, file=stream or sys.stdout, flush=True)
-    except BrokenPipeError:
-        # Python would flush once more at exit, and complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(PIPE_CLOSED) from None
-
-
-def _shows_marks(stream: Any) -> bool:
-    try:
-        "✓✗".encode(stream.encoding or "ascii")
-    except (UnicodeEncodeError, LookupError):
-        return False
-    return True
 
 
 @attrs.frozen
@@ -69,13 +46,16 @@ class Outputs:
             if file.suffix not in SUFFIXES:
                 problem = f"--output {file}: the suffix names no format; known are {', '.join(SUFFIXES)}"
                 raise OptionValueError("sentrio", "--output", problem)
+            if not file.parent.is_dir():
+                # Said now, and not when an hour of checking is over.
+                raise OptionValueError("sentrio", "--output", f"--output {file}: there is no folder {file.parent}")
 
     def show(self, result: CheckpointResult, *, first: bool) -> None:
         """Print a result as soon as it is there, if the format allows it."""
         if self.format == "ndjson":
             say(renderer("ndjson")([result], exit_code=0))
         elif self.format == "table":
-            text = table.render(result, colour=terminal_colours(sys.stdout), ascii_only=not _shows_marks(sys.stdout))
+            text = table.render(result, colour=terminal_colours(sys.stdout), ascii_only=not shows_marks(sys.stdout))
             say(text if first else f"\n{text}")
 
     def finish(self, results: Sequence[CheckpointResult], code: int) -> None:

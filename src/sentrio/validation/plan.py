@@ -43,17 +43,24 @@ class Group:
     expressions: list[pl.Expr] = attrs.field(factory=list)
     spans: list[slice] = attrs.field(factory=list)
     condition: pl.Expr | None = None
+    _index: dict[Any, int] = attrs.field(factory=dict, init=False)
 
     def add(self, metric: Metric) -> int:
         """Add a metric unless an equal one is there; return its position."""
-        if metric in self.metrics:
-            return self.metrics.index(metric)
+        try:
+            hash(metric)
+            key: Any = metric
+        except TypeError:
+            key = id(metric)  # a metric that holds a list, say: equal to itself only
+        if (found := self._index.get(key)) is not None:
+            return found
         start = len(self.expressions)
         expressions = metric.expressions(pl)
         self.expressions += [each.alias(f"m{start + i}") for i, each in enumerate(expressions)]
         self.spans.append(slice(start, len(self.expressions)))
         self.metrics.append(metric)
-        return len(self.metrics) - 1
+        self._index[key] = len(self.metrics) - 1
+        return self._index[key]
 
 
 Place = tuple[int, int]  # (group, metric)
@@ -110,19 +117,28 @@ class Plan:
                 seen[base] = seen.get(base, 0) + 1
                 check.id = base if seen[base] == 1 else f"{base}#{seen[base]}"
                 self.checks.append(check)
-                check.problem = check.problem or self._problem(check)
-                if not check.problem:
-                    self.first.add(check, check.metrics, where)
+        self.by_id = {check.id: check for check in self.checks}
+        sound = [check for check in self.checks if not check.problem]
+        if sound and self._try(sound):
+            # Something is wrong with one of them: try each by itself.
+            for check in sound:
+                check.problem = self._try([check])
+        for check in sound:
+            if not check.problem:
+                self.first.add(check, check.metrics, where)
 
-    def _problem(self, check: Check) -> str:
-        """Try a check on no rows: what is wrong with its expressions shows before any data are read."""
+    def _try(self, checks: Sequence[Check]) -> str:
+        """Try checks on no rows: what is wrong with their expressions shows before any data are read."""
         trial = Phase()
+        empty = pl.LazyFrame(schema=self._whole)
         try:
-            trial.add(check, check.metrics, self.where)
-            empty = pl.LazyFrame(schema=self._whole)
-            _measure_group(trial.groups[0], _rows(empty, trial.groups[0], 0), 0)
+            for check in checks:
+                trial.add(check, check.metrics, self.where)
+            for group in trial.groups:
+                _measure_group(group, _rows(empty, group, 0), 0)
         except pl.exceptions.PolarsError as exc:
-            return first_line(exc)
+            # The list of valid columns would show one of ours.
+            return first_line(exc).partition("; valid columns")[0]
         return ""
 
 

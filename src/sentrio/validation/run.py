@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ("Progress", "Validation")
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -30,6 +31,8 @@ _INLINE_BYTES = 2**20
 REDACTED = "[redacted]"
 
 T = TypeVar("T")
+
+logger = logging.getLogger("sentrio.validation")
 
 
 @attrs.frozen
@@ -101,6 +104,9 @@ class Validation:
             description = await in_thread(_guarded, self.source.label, self.source.describe)
         self._description = description
         self._plan = self._make_plan(description)
+        logger.debug(
+            "%s columns, %s rows, %s checks", len(description.schema), description.rows, len(self._plan.checks)
+        )
         self._check_columns(self._plan)
         phase = self._plan.first
         while phase.places:
@@ -131,7 +137,7 @@ class Validation:
         for option in ("key_columns", "redact_columns"):
             for name in getattr(self.samples, option):
                 if name not in plan.schema:
-                    hint = suggestion(name, tuple(plan.schema))
+                    hint = "" if self._discreet else suggestion(name, tuple(plan.schema))
                     raise SourceError(self.source.label, f"{option} names column {name!r}, which is not there{hint}")
 
     async def _steps(self, steps: Iterator[None]) -> None:
@@ -208,8 +214,9 @@ class Validation:
         assert self._plan is not None
         if self.on_progress is None and self.fail_fast is None:
             return False
+        failed = set(self._failed)
         for check in self._plan.checks:
-            if check.id in self._failed or check.id not in self._phase.places or check.id in self._errors:
+            if check.id in failed or check.id not in self._phase.places or check.id in self._errors:
                 continue
             if check.rule.certain(check, self._current(check)):
                 self._failed.append(check.id)
@@ -231,14 +238,14 @@ class Validation:
 
     async def _finish(self, phase: Phase) -> None:
         """Do the work that follows the last morsel, and keep the values."""
+        assert self._plan is not None
         for group, states in zip(phase.groups, self._states, strict=True):
             for metric, state in zip(group.metrics, states, strict=True):
                 if not isinstance(state, Broken):
                     await self._work(metric.work(state))
         for check_id in phase.places:
             if check_id not in self._errors:
-                check = next(check for check in self._plan.checks if check.id == check_id)  # type: ignore[union-attr]
-                self._values[check_id] = self._current(check)
+                self._values[check_id] = self._current(self._plan.by_id[check_id])
 
     async def _work(self, steps: Iterator[None]) -> None:
         done = object()
@@ -258,6 +265,11 @@ class Validation:
                     following.add(check, metrics, self.where)
         self._states = []
         return following
+
+    @property
+    def _discreet(self) -> bool:
+        """Whether some values must not be seen, so that messages say less."""
+        return bool(self.samples.redact_columns) or not self.samples.most
 
     def report(self) -> ValidationReport:
         """Return what is known now."""
@@ -305,9 +317,11 @@ class Validation:
 
     def _verdict(self, check: Check, values: Mapping[str, Any], private: bool) -> Verdict:
         if check.problem:
-            return Verdict(outcome=CheckOutcome.ERROR, message=check.problem)
+            # What follows the semicolon names columns, and a file without its header has values for names.
+            said = check.problem.partition(";")[0] if self._discreet else check.problem
+            return Verdict(outcome=CheckOutcome.ERROR, message=said)
         if (problem := self._errors.get(check.id)) is not None:
-            if private or not self.samples.most or self.samples.redact_columns:
+            if self._discreet:
                 problem = "it could not be evaluated on some rows (the reason may show values, which are hidden)"
             return Verdict(outcome=CheckOutcome.ERROR, message=problem)
         unfinished = not self._complete and check.id not in self._values

@@ -6,7 +6,7 @@ __all__ = ("render",)
 
 from collections.abc import Sequence
 
-from sentrio.checkpoint.formats.table import kind_of, sample_lines, verdict
+from sentrio.checkpoint.formats.table import explained, kind_of, sample_lines, verdict
 from sentrio.checkpoint.result import CheckpointResult
 
 _LEVELS = {"failed": "error", "error": "error", "warned": "warning", "not_evaluated": "notice"}
@@ -30,7 +30,7 @@ def render(results: Sequence[CheckpointResult], *, exit_code: int) -> str:
             if level is None:
                 continue
             title = f"{result.checkpoint_name}: {' '.join(filter(None, (check.name, check.column)))}"
-            text = "\n".join([f"{check.message} (expected {check.expected})", *sample_lines(check)])
+            text = "\n".join([explained(check), *sample_lines(check)])
             lines.append(f"::{level} title={_property(title)}::{_data(text)}")
         if result.error is not None:
             lines.append(f"::error title={_property(result.checkpoint_name)}::{_data(result.error)}")

@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from xml.etree import ElementTree as ET
 
-from sentrio.checkpoint.formats.table import kind_of, sample_lines
+from sentrio.checkpoint.formats.table import explained, kind_of, sample_lines
 from sentrio.checkpoint.result import CheckpointResult, CheckpointStatus
 from sentrio.validation.report import CheckResult
 
@@ -62,6 +62,6 @@ def _case(result: CheckpointResult, check: CheckResult) -> ET.Element:
     case = ET.Element("testcase", classname=_clean(place), name=_clean(check.id))
     tag = _TAGS.get(kind_of(result, check))
     if tag is not None:
-        detail = ET.SubElement(case, tag, message=_clean(f"{check.message} (expected {check.expected})"))
+        detail = ET.SubElement(case, tag, message=_clean(explained(check)))
         detail.text = _clean("\n".join(sample_lines(check))) or None
     return case

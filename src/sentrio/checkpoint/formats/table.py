@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-__all__ = ("HEADER", "MARKS", "cells", "kind_of", "render", "sample_lines", "title", "verdict", "visible")
+__all__ = (
+    "HEADER",
+    "MARKS",
+    "cells",
+    "explained",
+    "kind_of",
+    "render",
+    "sample_lines",
+    "title",
+    "verdict",
+    "visible",
+)
 
 import json
 import unicodedata
@@ -121,6 +132,13 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
             line += " " * (_GAPS[i] if i < len(_GAPS) else 0)
         lines.append(line.rstrip())
     return lines
+
+
+def explained(check: CheckResult) -> str:
+    """Return what is wrong with a check, and what was expected."""
+    if not check.expected or "expected" in check.message:
+        return check.message
+    return f"{check.message} (expected {check.expected})"
 
 
 def sample_lines(check: CheckResult) -> list[str]:

@@ -118,6 +118,9 @@ class CsvSource(Source):
         if plain and not packed and b"\0" in head:
             problem = "this is no text: it contains zero bytes; if it is UTF-16, give `encoding`"
             raise SourceError(self.label, self.files.display(path) + problem)
+        if plain and not packed and b"\r" in head.rstrip() and b"\n" not in head:
+            problem = "its lines end with a carriage return alone; convert them to line feeds"
+            raise SourceError(self.label, self.files.display(path) + problem)
 
     def _transcode(self, path: Path) -> Iterator[None]:
         handle, name = tempfile.mkstemp(prefix="sentrio-", suffix=".csv")
@@ -191,9 +194,12 @@ class CsvSource(Source):
         if not self._options.has_header:
             return
         names = self.scan(path, has_header=False, null_values=None).head(1).collect()
-        for name in (row := names.row(0) if names.height else ()):
-            if row.count(name) > 1:
-                raise SourceError(self.label, f"line 1: the column name {name!r} occurs more than once")
+        first: dict[str, int] = {}
+        for number, name in enumerate(names.row(0) if names.height else (), 1):
+            if first.setdefault(name, number) != number:
+                # By number: in a file without its header the names are somebody's values.
+                problem = f"line 1: columns {first[name]} and {number} have the same name"
+                raise SourceError(self.label, problem)
 
     def _check_columns(self, path: Path, real: Path) -> None:
         try:
@@ -202,7 +208,7 @@ class CsvSource(Source):
             raise self.problem(exc) from exc
         if columns != list(self._types):
             first = self.files.paths[0].name
-            raise SourceError(self.label, f"{real.name} has other columns than {first}: {', '.join(columns)}")
+            raise SourceError(self.label, f"{real.name} has other columns than {first}")
 
     def open(self, description: Description) -> Reader:
         """Begin a pass."""
@@ -295,8 +301,10 @@ class CsvSource(Source):
                     yield
 
     def _ragged(self, prefix: str, line: int, fields: int, width: int) -> SourceError:
-        found = "is empty" if not fields else f"has {fields} field{'s' if fields > 1 else ''}"
-        return SourceError(self.label, f"{prefix}line {line} {found} where {width} are expected")
+        if not fields:
+            return SourceError(self.label, f"{prefix}line {line} is empty where {width} fields are expected")
+        found = f"{fields} field{'s' if fields > 1 else ''}"
+        return SourceError(self.label, f"{prefix}line {line} has {found} where {width} are expected")
 
 
 def _cast(text: pl.Expr, dtype: pl.DataType) -> pl.Expr:

@@ -89,7 +89,7 @@ class Check:
     @property
     def column(self) -> str | None:
         """The column as reports show it."""
-        return ",".join(self.columns) or None
+        return ",".join(self.columns) if self.columns else None
 
     def judge(self, values: Values) -> Verdict:
         """Judge the values of the metrics."""
@@ -161,7 +161,7 @@ class Validator(metaclass=options.OptionsMeta):
 
 
 def _describe(schema: Schema) -> str:
-    return wording.listed([f"{name} ({dtype})" for name, dtype in schema.items()])
+    return wording.listed([f"{name} ({dtype})" for name, dtype in schema.items()]) or "none"
 
 
 @attrs.define(kw_only=True)
@@ -170,7 +170,8 @@ class ColumnRule(Validator):
 
     applies_to: ClassVar[str] = "any"
 
-    column: str | None = attrs.field(default=None, validator=options.optional(options.text()))
+    # A column may have an empty name, as in what a spreadsheet saves.
+    column: str | None = attrs.field(default=None, validator=options.optional(options.text(empty=True)))
     columns: tuple[str, ...] | None = attrs.field(
         default=None, converter=options.as_tuple, validator=options.optional(options.texts(minimum=1))
     )

@@ -63,7 +63,8 @@ class InRange(RowRule):
             return above & value.is_not_nan() if dtype.is_float() else above
         if high is not None:
             return value <= high if self.inclusive in {"both", "right"} else value < high
-        return value.is_finite()
+        # Only floats can be anything but finite, and not every other type knows the question.
+        return value.is_finite() if dtype.is_float() else nw.when(value.is_not_null()).then(nw.lit(True))
 
     def counts(self, nw: Any, column: str, passes: Any) -> Mapping[str, Metric]:
         """Return the counts, and the extremes for the report."""

@@ -65,7 +65,8 @@ class InSet(RowRule):
         return super().column_problem(name, schema)
 
     def _unfit(self, name: str, dtype: pl.DataType) -> str:
-        return f"column {name!r} is {dtype}, which can not hold the values {wording.listed(self.values)}"
+        values = wording.listed([repr(value) for value in self.values])
+        return f"column {name!r} is {dtype}, which can not hold the values {values}"
 
     def _as(self, dtype: pl.DataType) -> pl.Series | None:
         """Return the values as the column's type, or ``None`` if they do not fit."""
