@@ -98,6 +98,8 @@ class State:
                 self.error = exc.with_traceback(exc.__traceback__ and exc.__traceback__.tb_next)
         finally:
             self.end()
+            # From Python 3.12 on, the frames of the error lead back to this one.
+            del self
 
     def end(self) -> None:
         self.ended = True
