@@ -146,7 +146,7 @@ class _Run:
     def _report(self, result: SiteResult) -> None:
         self._done += 1
         if not result.success:
-            logger.warning("%s: %s after %d attempts", shown(result.site), result.error, result.attempts)
+            logger.warning("%s: %s (attempts: %d)", shown(result.site), result.error, result.attempts)
         if self._config.progress_reporting:
             logger.info("Progress: %d/%d sites completed", self._done, len(self._sites))
         self._deliver(result)
