@@ -19,9 +19,11 @@
     │   ├── HTTPTimeoutError                 it took too long
     │   ├── HTTPStatusError                  the answer is an error status, where one is not welcome
     │   └── ChecksumError                    the content is not the one that was expected
+    ├── JobLogError                          a pipeline's job log that can not be read or written
     └── RunError                             a result that is not the one that was asked for
         ├── CheckpointFailed                 the data are bad
-        └── CheckpointUndecided              it could not be told whether the data are good
+        ├── CheckpointUndecided              it could not be told whether the data are good
+        └── SiteFailed                       a site of a pipeline that did not succeed
 
 Each class passes its constructor's arguments on to :class:`Exception`, so that errors survive pickling, and
 builds its text in ``__str__``.
@@ -39,6 +41,7 @@ __all__ = (
     "HTTPRequestError",
     "HTTPStatusError",
     "HTTPTimeoutError",
+    "JobLogError",
     "OptionValueError",
     "PoolClosedError",
     "Problem",
@@ -47,6 +50,7 @@ __all__ = (
     "RunnerClosedError",
     "RunningLoopError",
     "SentrioError",
+    "SiteFailed",
     "SourceError",
     "UnknownCheckpointError",
     "UnknownNameError",
@@ -276,6 +280,18 @@ class RunnerClosedError(ClosedError):
     """A scheduler or runner that does not run: it takes no work, and what it had to drop gets this error."""
 
 
+class JobLogError(SentrioError):
+    """A pipeline's job log that can not be read or written."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(path, problem)
+        self.path = path
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"job log {self.path}: {self.problem}"
+
+
 class RunError(SentrioError):
     """A result that is not the one that was asked for; it is kept in ``result``."""
 
@@ -293,3 +309,7 @@ class CheckpointFailed(RunError):
 
 class CheckpointUndecided(RunError):
     """It could not be told whether the data are good: status ``error`` or ``cancelled``."""
+
+
+class SiteFailed(RunError):
+    """A site of a pipeline that did not succeed: it failed, timed out, or was cancelled."""

@@ -1,0 +1,134 @@
+"""The job log outlives the process that writes it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sentrio.errors import JobLogError, OptionValueError
+from sentrio.pipeline import AsyncPipelineExecutor, SiteStatus
+from sentrio.pipeline.joblog import JobLog, read_results
+
+
+def executor(command: Any, path: Path, **options: Any) -> AsyncPipelineExecutor:
+    return AsyncPipelineExecutor({"command": command, "retry_count": 1, "job_log": path / "jobs", **options})
+
+
+async def test_a_killed_executor_goes_on_where_it_was(tmp_path: Path) -> None:
+    """Each site notes that it has run before it ends: none may be there twice but those that ran at the kill."""
+    sites = [f"site {number}" for number in range(30)]
+    command = ["sh", "-c", 'sleep 0.05; echo "$1" >> done', "-", "{site}"]
+    config = {"command": command, "cwd": str(tmp_path), "job_log": str(tmp_path / "jobs"), "max_concurrent_sites": 2}
+    program = (
+        "import anyio, sys, json\n"
+        "from sentrio.pipeline import AsyncPipelineExecutor\n"
+        "config, sites = json.loads(sys.argv[1])\n"
+        "anyio.run(AsyncPipelineExecutor(config).run_all_async, sites)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program, json.dumps([config, sites])])  # noqa: ASYNC220
+    done = tmp_path / "done"
+    deadline = time.monotonic() + 30
+    while (not done.exists() or len(done.read_text().splitlines()) < 8) and time.monotonic() < deadline:
+        time.sleep(0.01)  # noqa: ASYNC251  # nothing else runs here
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    time.sleep(0.3)  # noqa: ASYNC251  # what ran is nobody's child now, and ends by itself
+    finished = set(read_results(tmp_path / "jobs"))
+    assert 0 < len(finished) < len(sites)
+
+    results = await AsyncPipelineExecutor(config).resume(sites)
+    assert [result.site for result in results] == sites
+    assert all(result.success for result in results)
+    ran = done.read_text().splitlines()
+    assert set(ran) == set(sites)
+    assert all(ran.count(site) == 1 for site in finished)
+    assert len(ran) <= len(sites) + 2
+
+
+async def test_resume_and_retry_failed(tmp_path: Path) -> None:
+    calls: list[str] = []
+    bad = {"b", "d"}
+
+    def site(name: str) -> bool:
+        calls.append(name)
+        return name not in bad
+
+    made = executor(site, tmp_path, max_concurrent_sites=1)
+    await made.run_all_async(["a", "b"])
+    calls.clear()
+    results = await made.resume(["a", "b", "c", "d"])
+    assert calls == ["c", "d"]
+    assert [result.success for result in results] == [True, False, True, False]
+
+    calls.clear()
+    bad.clear()
+    assert [(each.site, each.success) for each in await made.retry_failed()] == [("b", True), ("d", True)]
+    assert calls == ["b", "d"]
+    calls.clear()
+    assert len(await made.retry_failed(["a", "e"])) == 2
+    assert calls == ["e"]
+
+
+async def test_a_new_run_forgets_the_one_before(tmp_path: Path) -> None:
+    made = executor(lambda _: None, tmp_path)
+    await made.run_all_async(["a"])
+    await made.run_all_async(["b"])
+    assert list(read_results(tmp_path / "jobs")) == ["b"]
+
+
+async def test_a_torn_line_is_as_if_it_were_not_there(tmp_path: Path) -> None:
+    made = executor(lambda _: None, tmp_path)
+    await made.run_all_async(["a"])
+    with (tmp_path / "jobs").open("a") as file:
+        file.write('{"site": "b", "status": "succ')
+    assert list(read_results(tmp_path / "jobs")) == ["a"]
+    await made.resume(["a", "b"])
+    assert list(read_results(tmp_path / "jobs")) == ["a", "b"]
+
+
+async def test_sites_that_a_halt_cancelled_run_when_it_goes_on(tmp_path: Path) -> None:
+    made = executor(lambda name: name != "bad", tmp_path, halt="now,fail=1", max_concurrent_sites=1)
+    await made.run_all_async(["bad", "good"])
+    assert list(read_results(tmp_path / "jobs")) == ["bad"]
+    assert [each.status for each in await made.resume(["bad", "good"])] == [SiteStatus.FAILED, SiteStatus.SUCCESS]
+
+
+async def test_faults_have_names(tmp_path: Path) -> None:
+    made = executor(lambda _: None, tmp_path)
+    with JobLog.opened(tmp_path / "jobs"), pytest.raises(JobLogError, match="another run is writing"):
+        await made.run_all_async(["a"])
+    (tmp_path / "jobs").write_text("not json\n")
+    with pytest.raises(JobLogError, match="line 1 is no record"):
+        await made.resume(["a"])
+    (tmp_path / "jobs").unlink()
+    (tmp_path / "jobs").mkdir()
+    for func in (made.run_all_async, made.resume):
+        with pytest.raises(JobLogError, match="Is a directory"):
+            await func(["a"])
+    with pytest.raises(OptionValueError, match="job_log is not set"):
+        await AsyncPipelineExecutor({"command": ["true"]}).resume(["a"])
+
+
+async def test_a_disk_that_is_full_is_an_error_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counting: Callable[[str], list[str]]
+) -> None:
+    def full(self: JobLog, lines: bytes) -> None:
+        if b"begin" not in lines:
+            raise JobLogError("jobs", "it can not be written: No space left on device")
+
+    monkeypatch.setattr(JobLog, "_append", full)
+    made = executor(counting(""), tmp_path)
+    with pytest.raises(JobLogError, match="No space left"):
+        await made.run_detailed(["a", "b"])
+    with pytest.raises(JobLogError, match="No space left"):
+        await made.run_with_progress(["a", "b"])
+    with pytest.raises(JobLogError, match="No space left"):
+        _ = [result async for result in made.iter_results(["a", "b"])]

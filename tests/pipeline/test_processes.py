@@ -1,0 +1,163 @@
+"""What is left of commands after timeouts and cancellations, and how sites reach them."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from sentrio.pipeline import AsyncPipelineExecutor
+from sentrio.pipeline.process import log_name
+from sentrio.testing import Backend, cancel_everywhere
+
+Marked = Callable[[], list[int]]
+
+# A child and a grandchild that do not end when they are asked to, and say when they are ready.
+STUBBORN = "trap '' TERM; (trap '' TERM; while :; do sleep 0.2; done) & echo ready; while :; do sleep 0.2; done"
+
+
+def executor(command: Any, **options: Any) -> AsyncPipelineExecutor:
+    return AsyncPipelineExecutor({"command": command, "retry_count": 1, **options})
+
+
+async def test_c5_a_timeout_ends_those_who_will_not(marked: Marked) -> None:
+    made = executor(["sh", "-c", STUBBORN], timeout=0.5, kill_grace_seconds=0.5)
+    begun = time.monotonic()
+    results = await made.run_detailed(["a", "b"])
+    took = time.monotonic() - begun
+    assert marked() == []
+    assert [(each.status, each.exit_code) for each in results] == [("timed_out", None)] * 2
+    assert results[0].output_tail == "ready"
+    assert took < 0.5 + 0.5 + 0.5
+
+
+async def test_c6_a_cancellation_ends_those_who_will_not(marked: Marked) -> None:
+    made = executor(["sh", "-c", STUBBORN], kill_grace_seconds=0.5)
+    async with anyio.create_task_group() as tg:
+        tg.start_soon(made.run_all_async, ["a", "b", "c"])
+        with anyio.fail_after(10):
+            while len(marked()) < 6:
+                await anyio.sleep(0.05)
+        tg.cancel_scope.cancel()
+        begun = time.monotonic()
+    assert marked() == []
+    assert time.monotonic() - begun < 0.5 + 0.5
+
+
+async def test_one_who_ends_when_asked_is_not_killed() -> None:
+    command = ["sh", "-c", "trap 'echo bye; exit 0' TERM; echo ready; while :; do sleep 0.05; done"]
+    (result,) = await executor(command, timeout=0.5, kill_grace_seconds=20).run_detailed(["a"])
+    lines = result.output_tail.splitlines()
+    assert (lines[0], lines[-1]) == ("ready", "bye")
+    assert result.status == "timed_out"
+
+
+async def test_a_grandchild_that_holds_the_output_ends_with_its_parent(marked: Marked) -> None:
+    begun = time.monotonic()
+    (result,) = await executor(["sh", "-c", "sleep 60 & echo done"]).run_detailed(["a"])
+    assert (result.success, result.output_tail) == (True, "done")
+    assert marked() == []
+    assert time.monotonic() - begun < 4
+
+
+async def test_a_daemon_that_holds_the_output_does_not_hang_us() -> None:
+    begun = time.monotonic()
+    (result,) = await executor(["sh", "-c", "setsid sleep 4 & echo done"]).run_detailed(["a"])
+    assert (result.success, result.output_tail) == (True, "done")
+    assert time.monotonic() - begun < 3
+
+
+async def test_much_output_is_drained_and_its_end_is_kept() -> None:
+    program = "import sys; [print('x' * 1000) for _ in range(20_000)]; print('end', file=sys.stderr)"
+    (result,) = await executor([sys.executable, "-c", program], tail_lines=2).run_detailed(["a"])
+    assert result.success
+    assert "end" in result.output_tail
+    assert len(result.output_tail) < 20_000
+
+
+SITES = [
+    "with space", "'single' \"double\"", "a;touch owned", "$(touch owned)", "`touch owned`", "two\nlines", "-n", "--help",
+    "ünïcödé 🙂", "../../etc/passwd", "/", ".", "", "{site}", "%s", "A", "a", "x" * 10_000,
+]  # fmt: skip
+
+
+async def test_any_name_is_one_argument_and_a_safe_file(tmp_path: Path) -> None:
+    program = "import sys, hashlib; print(len(sys.argv), hashlib.sha256(sys.argv[1].encode()).hexdigest())"
+    made = executor([sys.executable, "-c", program, "{site}"], log_dir=tmp_path / "logs", cwd=tmp_path)
+    results = await made.run_detailed(SITES)
+    for site, result in zip(SITES, results, strict=True):
+        assert result.output_tail == f"2 {hashlib.sha256(site.encode()).hexdigest()}"
+        assert result.log_file is not None
+        log = anyio.Path(result.log_file)
+        assert (await log.read_text()).strip() == result.output_tail
+        assert log.parent == anyio.Path(tmp_path / "logs")
+    assert len({str(result.log_file).lower() for result in results}) == len(SITES)
+    assert [each.name async for each in anyio.Path(tmp_path).iterdir()] == ["logs"]
+
+
+def test_log_names_are_plain() -> None:
+    for site in SITES:
+        name = log_name(site)
+        assert name.isascii()
+        assert len(name) < 100
+        assert not set(name) & set("/\\ ;$'\"\n")
+        assert name[0] not in "-."
+
+
+async def test_a_log_holds_every_attempt_and_no_earlier_run(
+    tmp_path: Path, counting: Callable[[str], list[str]]
+) -> None:
+    made = executor(
+        counting("print('x' * 99_999 + str(attempt)); sys.exit(attempt % 2)"),
+        log_dir=tmp_path, retry_count=2, retry_delay_seconds=0,
+    )  # fmt: skip
+    for first in (1, 3):
+        (result,) = await made.run_detailed(["a"])
+        text = await anyio.Path(str(result.log_file)).read_text()
+        assert text == "".join("x" * 99_999 + f"{number}\n" for number in (first, first + 1))
+
+
+@pytest.mark.parametrize("options", [{}, {"log": True}], ids=["pipes", "files"])
+def test_cancel_everywhere_leaves_no_process(
+    backend: Backend, marked: Marked, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    if options:
+        options = {"log_dir": tmp_path, "job_log": tmp_path / "jobs"}
+    made = executor(
+        ["sh", "-c", "sleep 0.01 & echo x; wait"], max_concurrent_sites=2, kill_grace_seconds=1, **options
+    )
+
+    def none_left() -> None:
+        assert marked() == []
+
+    cancel_everywhere(lambda: made.run_all_async(["a", "b", "c"]), backend=backend, check=none_left)
+
+
+def test_cancel_everywhere_while_iterating(backend: Backend, marked: Marked) -> None:
+    made = executor(["true"], max_concurrent_sites=2)
+
+    async def iterate() -> None:
+        async with made.iter_results(["a", "b", "c"]) as results:
+            async for _ in results:
+                await anyio.lowlevel.checkpoint()
+
+    def none_left() -> None:
+        assert marked() == []
+
+    cancel_everywhere(iterate, backend=backend, check=none_left)
+
+
+async def test_leaving_the_loop_early_ends_what_runs(marked: Marked) -> None:
+    command = ["sh", "-c", 'case "$1" in quick) ;; *) sleep 60;; esac', "-", "{site}"]
+    async with executor(command).iter_results(["slow", "quick", "slower"]) as results:
+        async for result in results:
+            assert result.site == "quick"
+            break
+    assert marked() == []
