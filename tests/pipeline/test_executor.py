@@ -252,7 +252,7 @@ async def test_environment_and_folder(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("FROM_OUTSIDE", "1")
     command = ["sh", "-c", 'echo "$FROM_OUTSIDE $OURS"; pwd']
     (result,) = await executor(command, env={"OURS": "2"}, cwd=tmp_path).run_detailed(["a"])
-    assert result.output_tail.splitlines() == ["1 2", str(tmp_path.resolve())]  # noqa: ASYNC240
+    assert result.output_tail.splitlines() == ["1 2", str(tmp_path.resolve())]
 
 
 async def test_error_aggregation_off_cancels_the_rest(marked: Callable[[], list[int]]) -> None:
