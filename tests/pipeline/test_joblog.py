@@ -50,7 +50,8 @@ async def test_a_killed_executor_goes_on_where_it_was(tmp_path: Path) -> None:
     ran = done.read_text().splitlines()
     assert set(ran) == set(sites)
     assert all(ran.count(site) == 1 for site in finished)
-    assert len(ran) <= len(sites) + 2
+    # Two were running, and two more may have ended whose lines were not on the disk yet.
+    assert len(ran) <= len(sites) + 4
 
 
 async def test_resume_and_retry_failed(tmp_path: Path) -> None:
