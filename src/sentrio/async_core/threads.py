@@ -217,7 +217,8 @@ class _Bound:
 
 async def _wait_after_cancellation(call: _Call, abandon_after: float | None) -> None:
     deadline = float("inf") if abandon_after is None else anyio.current_time() + abandon_after
-    while call in _running and anyio.current_time() < deadline:
+    # Until the answer has arrived, not only left: its slot is given back in this loop.
+    while not call.done.is_set() and anyio.current_time() < deadline:
         with anyio.CancelScope(deadline=deadline, shield=True):
             try:
                 await call.done.wait()
