@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 
 import pytest
@@ -15,6 +16,14 @@ BACKENDS = [
     pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"),
     pytest.param(("trio", {}), id="trio"),
 ]
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Coverage is measured in the workers, not in what they start: a child that a test kills while it writes its
+    # data file (coverage turns the journal off) leaves one that can not be combined.
+    os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
+
+# A busy machine makes any step slow, and asyncio's debug mode says so in the logs that tests compare.
+logging.getLogger("asyncio").addFilter(lambda record: "took %.3f seconds" not in str(record.msg))
 
 CHAOS = bool(os.environ.get("SENTRIO_TEST_CHAOS"))
 
