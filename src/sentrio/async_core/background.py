@@ -26,6 +26,7 @@ __all__ = (
     "async_run",
     "current_task_id",
     "default_backend",
+    "loop_time_is_virtual",
 )
 
 import asyncio
@@ -435,6 +436,16 @@ def current_task_id() -> int:
 
         task = trio.lowlevel.current_task()
     return id(task)
+
+
+def loop_time_is_virtual() -> bool:
+    """Tell whether the running event loop's clock is one that tests bend: ``trio.testing.MockClock``."""
+    with suppress(anyio.NoEventLoopError):
+        if hasattr(_running_loop(), "run_sync_soon"):
+            import trio
+
+            return hasattr(trio.lowlevel.current_clock(), "jump")
+    return False
 
 
 def _running_loop() -> Any:
