@@ -10,6 +10,8 @@ __all__ = (
     "ActionResult",
     "ActionStatus",
     "AsyncBaseAction",
+    "AsyncBaseTrigger",
+    "BaseTrigger",
     "CheckOutcome",
     "CheckResult",
     "Checkpoint",
@@ -19,9 +21,12 @@ __all__ = (
     "CheckpointUndecided",
     "CustomAction",
     "NotifyCondition",
+    "ScheduleTrigger",
     "SentrioError",
     "Severity",
     "StoreValidationResult",
+    "TriggerConfig",
+    "TriggerResult",
     "ValidationReport",
     "check",
     "check_async",
@@ -48,6 +53,13 @@ if TYPE_CHECKING:
         CheckpointStatus,
         load_results,
     )
+    from sentrio.checkpoint.triggers import (
+        AsyncBaseTrigger,
+        BaseTrigger,
+        ScheduleTrigger,
+        TriggerConfig,
+        TriggerResult,
+    )
     from sentrio.config import load_config
     from sentrio.errors import CheckpointFailed, CheckpointUndecided, SentrioError
     from sentrio.validation.report import CheckOutcome, CheckResult, Severity, ValidationReport
@@ -57,6 +69,8 @@ _HOMES = {
     "ActionResult": "sentrio.checkpoint.result",
     "ActionStatus": "sentrio.checkpoint.result",
     "AsyncBaseAction": "sentrio.checkpoint.actions",
+    "AsyncBaseTrigger": "sentrio.checkpoint.triggers",
+    "BaseTrigger": "sentrio.checkpoint.triggers",
     "CheckOutcome": "sentrio.validation.report",
     "CheckResult": "sentrio.validation.report",
     "Checkpoint": "sentrio.checkpoint.checkpoint",
@@ -66,9 +80,12 @@ _HOMES = {
     "CheckpointUndecided": "sentrio.errors",
     "CustomAction": "sentrio.checkpoint.actions",
     "NotifyCondition": "sentrio.checkpoint.actions",
+    "ScheduleTrigger": "sentrio.checkpoint.triggers",
     "SentrioError": "sentrio.errors",
     "Severity": "sentrio.validation.report",
     "StoreValidationResult": "sentrio.checkpoint.actions",
+    "TriggerConfig": "sentrio.checkpoint.triggers",
+    "TriggerResult": "sentrio.checkpoint.triggers",
     "ValidationReport": "sentrio.validation.report",
     "check": "sentrio.checkpoint.check",
     "check_async": "sentrio.checkpoint.check",

@@ -26,6 +26,7 @@ __all__ = (
     "async_run",
     "current_task_id",
     "default_backend",
+    "loop_time_is_virtual",
     "postpone_cancellation",
 )
 
@@ -450,6 +451,16 @@ def postpone_cancellation() -> None:
         if task is not None and task.cancelling():
             task.uncancel()  # the count is what asyncio.timeout() goes by
             task.cancel()
+
+
+def loop_time_is_virtual() -> bool:
+    """Tell whether the running event loop's clock is one that tests bend: ``trio.testing.MockClock``."""
+    with suppress(anyio.NoEventLoopError):
+        if hasattr(_running_loop(), "run_sync_soon"):
+            import trio
+
+            return hasattr(trio.lowlevel.current_clock(), "jump")
+    return False
 
 
 def _running_loop() -> Any:

@@ -7,12 +7,12 @@ __all__ = ("ResultBuffer", "ResultIterator")
 import logging
 import weakref
 from collections import deque
-from contextlib import suppress
-from typing import Any
+from collections.abc import Callable
 
 import anyio
 import anyio.lowlevel
 
+from sentrio.async_core.threads import loop_poster
 from sentrio.checkpoint.result import CheckpointResult
 
 logger = logging.getLogger("sentrio.checkpoint.runner")
@@ -147,7 +147,7 @@ class ResultIterator:
     def __init__(self, buffer: ResultBuffer, timeout: float | None) -> None:
         self._buffer = buffer
         self._timeout = timeout
-        self._post: Any = None
+        self._post: Callable[..., object] | None = None
         self._ended = False
 
     def __aiter__(self) -> ResultIterator:
@@ -157,8 +157,7 @@ class ResultIterator:
         if self._ended:
             raise StopAsyncIteration
         if self._post is None:
-            loop: Any = anyio.lowlevel.current_token().native_token
-            self._post = loop.call_soon_threadsafe if hasattr(loop, "call_soon_threadsafe") else loop.run_sync_soon
+            self._post = loop_poster()
             self._buffer.attach(self)
         try:
             result = await self._buffer.get(self._timeout)
@@ -182,5 +181,4 @@ class ResultIterator:
     def __del__(self) -> None:
         # May run in any thread: whoever is held back must look again, in his loop.
         if self._post is not None and not self._ended:
-            with suppress(RuntimeError):  # the loop has ended
-                self._post(self._buffer._wake)
+            self._post(self._buffer._wake)

@@ -17,7 +17,7 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from sentrio import _options as options
 from sentrio.async_core.scheduler import cancel_all
-from sentrio.async_core.threads import thread_statistics
+from sentrio.async_core.threads import loop_poster, thread_statistics
 from sentrio.checkpoint.buffer import ResultBuffer
 from sentrio.checkpoint.checkpoint import Checkpoint
 from sentrio.checkpoint.execution import Callback, Execution, call_back, require_callback
@@ -26,6 +26,7 @@ from sentrio.checkpoint.result import CheckpointResult, CheckpointStatus
 from sentrio.checkpoint.run import CheckpointRun
 from sentrio.checkpoint.triggers import Trigger, TriggerResult
 from sentrio.errors import ClosedError, OptionValueError, RunnerClosedError, UnknownCheckpointError
+from sentrio.validation.wording import count_of
 
 logger = logging.getLogger("sentrio.checkpoint.runner")
 
@@ -136,7 +137,8 @@ class Engine:
         """Forget a checkpoint and its triggers; what runs runs on."""
         checkpoint = self.find(name)
         entry = self._entries.pop(checkpoint.name)
-        self._in_loop(lambda: [scope.cancel() for scope in entry.scopes])
+        for scope in tuple(entry.scopes):
+            self._in_loop(scope.cancel)
         return entry.checkpoint
 
     def find(self, checkpoint: Checkpoint | str) -> Checkpoint:
@@ -199,9 +201,8 @@ class Engine:
             self.buffer.end(None if is_cancellation else error)
 
     def _begin(self) -> None:
-        loop: Any = anyio.lowlevel.current_token().native_token
-        self._token = loop
-        self._post = loop.call_soon_threadsafe if hasattr(loop, "call_soon_threadsafe") else loop.run_sync_soon
+        self._token = anyio.lowlevel.current_token().native_token
+        self._post = loop_poster()
         self.execution.open()
         self.buffer.open()
         self._stopping = anyio.Event()
@@ -238,50 +239,41 @@ class Engine:
                 self._watches.start_soon(self._watch, entry, trigger, name=name)
 
     async def _watch(self, entry: _Entry, trigger: Trigger[Any]) -> None:
-        """Start a run whenever the trigger is due, and as many at once as it allows."""
-        if not trigger.config.enabled:
-            return
-        slots = CapacityLimiter(trigger.config.max_concurrent)
-        failures = 0
         with anyio.CancelScope() as scope:
             entry.scopes.add(scope)
             try:
-                async with trigger.watch(poll_interval=self.config.trigger_poll_interval) as watch:
-                    while True:
-                        borrower = object()
-                        await slots.acquire_on_behalf_of(borrower)
-                        try:
-                            due = await watch.wait()
-                        except Exception as exc:
-                            slots.release_on_behalf_of(borrower)
-                            failures += 1
-                            await self._trigger_failed(trigger, entry.checkpoint, exc, failures)
-                            continue
-                        failures = 0
-                        if not due.should_run:
-                            logger.info("trigger %s of %s has ended: %s", trigger.name, entry.checkpoint.name, due.reason)
-                            return
-                        self._missed_firings += due.missed
-                        if due.missed:
-                            logger.warning(
-                                "trigger %s of %s: %d firings were missed", trigger.name, entry.checkpoint.name, due.missed
-                            )
-                        assert self._runs is not None
-                        self._runs.start_soon(
-                            self._run_triggered, entry.checkpoint, due, slots, borrower,
-                            name=f"sentrio: run of {entry.checkpoint.name}",
-                        )  # fmt: skip
+                await self._start_runs(entry.checkpoint, trigger)
             finally:
                 entry.scopes.discard(scope)
 
-    async def _trigger_failed(
-        self, trigger: Trigger[Any], checkpoint: Checkpoint, exc: Exception, failures: int
-    ) -> None:
+    async def _start_runs(self, checkpoint: Checkpoint, trigger: Trigger[Any]) -> None:
+        """Start a run whenever the trigger is due, and no more at once than it allows."""
+        slots = CapacityLimiter(trigger.config.max_concurrent)
+        who = f"trigger {trigger.name} of {checkpoint.name}"
+        async with trigger.watch(poll_interval=self.config.trigger_poll_interval) as watch:
+            while True:
+                borrower = object()
+                await slots.acquire_on_behalf_of(borrower)
+                try:
+                    due = await watch.wait()
+                except Exception as exc:  # noqa: BLE001  # told, and asked again later
+                    slots.release_on_behalf_of(borrower)
+                    await self._trigger_failed(who, exc, watch.statistics().failures)
+                    continue
+                if not due.should_run:
+                    logger.info("%s has ended: %s", who, due.reason)
+                    return
+                if due.missed:
+                    self._missed_firings += due.missed
+                    logger.warning("%s: %s", who, f"{count_of(due.missed, 'firing')} missed")
+                assert self._runs is not None
+                name = f"sentrio: run of {checkpoint.name}"
+                self._runs.start_soon(self._run_triggered, checkpoint, due, slots, borrower, name=name)
+
+    async def _trigger_failed(self, who: str, exc: Exception, failures: int) -> None:
         delay = min(_FIRST_BACKOFF_SECONDS * 2 ** min(failures - 1, 10), _LONGEST_BACKOFF_SECONDS)
         self._trigger_errors += 1
-        logger.error(
-            "trigger %s of %s raised; it is asked again in %g s", trigger.name, checkpoint.name, delay, exc_info=exc
-        )
+        logger.error("%s raised; it is asked again in %g s", who, delay, exc_info=exc)
         await self._tell_error(exc)
         await anyio.sleep(delay)
 

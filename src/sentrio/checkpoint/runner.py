@@ -59,15 +59,7 @@ class AsyncCheckpointRunner(AsyncContextManagerMixin):
         error_callback: Callable[[Exception], Any] | None = None,
         **config_options: Any,
     ) -> None:
-        if config is not None and config_options:
-            problem = f"give a config or options, not both: got {', '.join(config_options)}"
-            raise OptionValueError("AsyncCheckpointRunner", "config", problem)
-        if config is None:
-            config = AsyncRunnerConfig(**config_options)
-        elif not isinstance(config, AsyncRunnerConfig):
-            problem = f"config must be an AsyncRunnerConfig, got {config!r}"
-            raise OptionValueError("AsyncCheckpointRunner", "config", problem)
-        self._engine = Engine(config, result_callback, error_callback)
+        self._engine = Engine(_config(config, config_options), result_callback, error_callback)
         self._host: BackgroundTask[None] | None = None
 
     @property
@@ -256,6 +248,19 @@ class AsyncCheckpointRunner(AsyncContextManagerMixin):
     def get_stats(self) -> dict[str, Any]:
         """Return :meth:`statistics` as a dictionary."""
         return attrs.asdict(self.statistics())
+
+
+def _config(config: object, given: Mapping[str, Any]) -> AsyncRunnerConfig:
+    if config is None:
+        return AsyncRunnerConfig(**given)
+    problem = ""
+    if not isinstance(config, AsyncRunnerConfig):
+        problem = f"config must be an AsyncRunnerConfig, got {config!r}"
+    elif given:
+        problem = f"give a config or options, not both: got {', '.join(given)}"
+    else:
+        return config
+    raise OptionValueError("AsyncCheckpointRunner", "config", problem)
 
 
 async def run_checkpoint_async(
