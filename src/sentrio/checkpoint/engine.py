@@ -24,7 +24,7 @@ from sentrio.checkpoint.execution import Callback, Execution, call_back, require
 from sentrio.checkpoint.registry import require_checkpoint
 from sentrio.checkpoint.result import CheckpointResult, CheckpointStatus
 from sentrio.checkpoint.run import CheckpointRun
-from sentrio.checkpoint.triggers import Trigger, TriggerResult
+from sentrio.checkpoint.triggers import TriggerResult, TriggerWatch
 from sentrio.errors import ClosedError, OptionValueError, RunnerClosedError, UnknownCheckpointError
 from sentrio.validation.wording import count_of
 
@@ -33,6 +33,9 @@ logger = logging.getLogger("sentrio.checkpoint.runner")
 # A trigger that raises is asked again after this long, and then after twice as long each time.
 _FIRST_BACKOFF_SECONDS = 1.0
 _LONGEST_BACKOFF_SECONDS = 60.0
+
+# How long a stop waits for an error callback, when everything else has ended.
+_CALLBACK_SECONDS = 5.0
 
 
 @attrs.define(kw_only=True)
@@ -79,10 +82,24 @@ class RunnerStatistics:
 
 @attrs.define(eq=False)
 class _Entry:
-    """A checkpoint that was added, and the scopes of those who watch its triggers."""
+    """A checkpoint that was added, and who watches its triggers while the runner serves."""
 
     checkpoint: Checkpoint
-    scopes: set[anyio.CancelScope] = attrs.field(factory=set)
+    watches: tuple[TriggerWatch, ...] = ()
+    scope: anyio.CancelScope | None = None
+
+    def begin(self, poll_interval: float) -> None:
+        """Begin to watch: what fires from now on is not lost."""
+        self.scope = anyio.CancelScope()
+        enabled = [trigger for trigger in self.checkpoint.triggers if trigger.config.enabled]
+        self.watches = tuple(trigger.watch(poll_interval=poll_interval) for trigger in enabled)
+
+    def end(self) -> None:
+        """Watch no more."""
+        if self.scope is not None:
+            self.scope.cancel()
+        for watch in self.watches:
+            watch.close()
 
 
 class Engine:
@@ -101,13 +118,13 @@ class Engine:
             config.max_concurrent_checkpoints, "checkpoint runner", RunnerClosedError, keep_interrupted=True
         )
         self._entries: dict[str, _Entry] = {}
-        self._watches: TaskGroup | None = None  # while triggers are watched
-        self._runs: TaskGroup | None = None
-        self._stopping: anyio.Event | None = None  # while the runner serves
+        self._runs: TaskGroup | None = None  # while the runner serves
+        self._stop_requested = False
+        self._change: anyio.Event  # of the checkpoints, or of that flag
         self.ended: anyio.Event | None = None  #: set when the runner has ended; ``None``: it was never started
         self._post: Callable[..., object] | None = None
-        self._token: object = None
         self._grace = 0.0
+        self._patience: anyio.CancelScope | None = None  # while running checkpoints are waited for
         self._waiting_for_room = 0
         self._consecutive_failures = self._callback_errors = self._trigger_errors = self._missed_firings = 0
         self._stop_reason: str | None = None
@@ -115,12 +132,12 @@ class Engine:
     @property
     def is_serving(self) -> bool:
         """Whether the runner was started and has not ended."""
-        return self._stopping is not None
+        return self._runs is not None
 
     @property
     def is_stopping(self) -> bool:
         """Whether the runner was asked to end, and has not yet."""
-        return self._stopping is not None and self._stopping.is_set()
+        return self.is_serving and self._stop_requested
 
     # Checkpoints
 
@@ -130,16 +147,19 @@ class Engine:
         if checkpoint.name in self._entries:
             problem = f"a checkpoint named {checkpoint.name!r} was added already; give each one a name of its own"
             raise OptionValueError("AsyncCheckpointRunner", "checkpoint", problem)
-        entry = self._entries[checkpoint.name] = _Entry(checkpoint)
-        self._in_loop(self._begin_to_watch, entry)
+        self._entries[checkpoint.name] = _Entry(checkpoint)
+        self._tell_of_change()
 
     def remove(self, name: str) -> Checkpoint:
         """Forget a checkpoint and its triggers; what runs runs on."""
         checkpoint = self.find(name)
-        entry = self._entries.pop(checkpoint.name)
-        for scope in tuple(entry.scopes):
-            self._in_loop(scope.cancel)
-        return entry.checkpoint
+        del self._entries[checkpoint.name]
+        self._tell_of_change()
+        return checkpoint
+
+    def _tell_of_change(self) -> None:
+        if self._post is not None:
+            self._post(self._change.set)  # this may be any thread
 
     def find(self, checkpoint: Checkpoint | str) -> Checkpoint:
         """Return a checkpoint itself, or the added one of this name."""
@@ -154,19 +174,6 @@ class Engine:
         """The checkpoints that were added, in that order."""
         return [entry.checkpoint for entry in self._entries.values()]
 
-    def _in_loop(self, func: Callable[..., object], *args: Any) -> None:
-        """Call a function now, or soon in the loop that the runner serves in, if that is another one."""
-        token: object = None
-        if self._post is not None:
-            try:
-                token = anyio.lowlevel.current_token().native_token
-            except anyio.NoEventLoopError:
-                token = None
-        if self._post is None or token is self._token:
-            func(*args)
-        else:
-            self._post(lambda: func(*args))
-
     # Serving
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -180,32 +187,27 @@ class Engine:
             async with anyio.create_task_group() as runs:
                 self._runs = runs
                 async with anyio.create_task_group() as watches:
-                    self._watches = watches
-                    for entry in self._entries.values():
-                        self._begin_to_watch(entry)
-                    task_status.started()
-                    assert self._stopping is not None
-                    await self._stopping.wait()
-                    self._watches = None
+                    await self._watch_all(watches, task_status)
                     watches.cancel_scope.cancel()
                 await self._end_gracefully()
-                runs.cancel_scope.cancel()  # a callback, at most, that does not end
+                # What is left is a callback at most.
+                runs.cancel_scope.deadline = anyio.current_time() + _CALLBACK_SECONDS
         except BaseException as exc:
             error = exc
             raise
         finally:
-            self._watches = self._runs = self._stopping = self._post = None
+            self._runs = self._post = None
             ended.set()
             self.execution.slots.close(cancel=False)
             is_cancellation = isinstance(error, anyio.get_cancelled_exc_class())
             self.buffer.end(None if is_cancellation else error)
 
     def _begin(self) -> None:
-        self._token = anyio.lowlevel.current_token().native_token
         self._post = loop_poster()
         self.execution.open()
         self.buffer.open()
-        self._stopping = anyio.Event()
+        self._change = anyio.Event()
+        self._stop_requested = False
         self._grace = self.config.graceful_shutdown_timeout
         self._stop_reason = None
         self._consecutive_failures = 0
@@ -215,42 +217,63 @@ class Engine:
 
         :param grace: seconds for what runs; ``None``: as configured
         """
-        if self._stopping is not None:
-            if grace is not None:
-                self._grace = grace
-            self._stopping.set()
+        if not self.is_serving:
+            return
+        self._stop_requested = True
+        self._change.set()
+        if grace is not None:
+            self._grace = grace
+            if self._patience is not None:
+                self._patience.deadline = min(self._patience.deadline, anyio.current_time() + grace)
 
     async def _end_gracefully(self) -> None:
         slots = self.execution.slots
         self.buffer.let_all_in()
         slots.close(cancel=False)
-        with anyio.move_on_after(self._grace):
+        with anyio.move_on_after(self._grace) as self._patience:
             await slots.emptied()
+        self._patience = None
         if not slots.is_empty:
             logger.warning(
                 "%d runs have not ended %g s after the stop, and are cancelled", slots.running, self._grace
             )
             await cancel_all(slots)
 
-    def _begin_to_watch(self, entry: _Entry) -> None:
-        if self._watches is not None and self._entries.get(entry.checkpoint.name) is entry:
-            for trigger in entry.checkpoint.triggers:
-                name = f"sentrio: trigger {trigger.name} of {entry.checkpoint.name}"
-                self._watches.start_soon(self._watch, entry, trigger, name=name)
+    async def _watch_all(self, watches: TaskGroup, task_status: TaskStatus[None]) -> None:
+        """Watch the triggers of all checkpoints, those that come and go included, until a stop is requested."""
+        watched: list[_Entry] = []
+        begun = False
+        try:
+            while not self._stop_requested:
+                self._change = anyio.Event()
+                current = list(self._entries.values())
+                for entry in set(watched).difference(current):
+                    entry.end()
+                for entry in set(current).difference(watched):
+                    entry.begin(self.config.trigger_poll_interval)
+                    watches.start_soon(self._watch, entry, name=f"sentrio: triggers of {entry.checkpoint.name}")
+                watched = current
+                if not begun:
+                    task_status.started()
+                    begun = True
+                await self._change.wait()
+        finally:
+            for entry in watched:
+                entry.end()
 
-    async def _watch(self, entry: _Entry, trigger: Trigger[Any]) -> None:
-        with anyio.CancelScope() as scope:
-            entry.scopes.add(scope)
-            try:
-                await self._start_runs(entry.checkpoint, trigger)
-            finally:
-                entry.scopes.discard(scope)
+    async def _watch(self, entry: _Entry) -> None:
+        assert entry.scope is not None
+        with entry.scope:
+            async with anyio.create_task_group() as tg:
+                for watch in entry.watches:
+                    name = f"sentrio: trigger {watch.trigger.name} of {entry.checkpoint.name}"
+                    tg.start_soon(self._start_runs, entry.checkpoint, watch, name=name)
 
-    async def _start_runs(self, checkpoint: Checkpoint, trigger: Trigger[Any]) -> None:
+    async def _start_runs(self, checkpoint: Checkpoint, watch: TriggerWatch) -> None:
         """Start a run whenever the trigger is due, and no more at once than it allows."""
-        slots = CapacityLimiter(trigger.config.max_concurrent)
-        who = f"trigger {trigger.name} of {checkpoint.name}"
-        async with trigger.watch(poll_interval=self.config.trigger_poll_interval) as watch:
+        slots = CapacityLimiter(watch.trigger.config.max_concurrent)
+        who = f"trigger {watch.trigger.name} of {checkpoint.name}"
+        async with watch:
             while True:
                 borrower = object()
                 await slots.acquire_on_behalf_of(borrower)
@@ -350,7 +373,7 @@ class Engine:
             self._stop_itself(f"{most} results in a row were errors; the last one: {result.summary()}")
 
     def _stop_itself(self, reason: str) -> None:
-        if self._stopping is None or self._stopping.is_set():
+        if not self.is_serving or self._stop_requested:
             return
         self._stop_reason = reason
         logger.error("the runner stops itself: %s", reason)

@@ -145,10 +145,11 @@ class AsyncCheckpointRunner(AsyncContextManagerMixin):
             self._engine.execution.refuse_inside("stop_async()")
         host = self._host
         self._engine.request_stop()
-        await anyio.lowlevel.checkpoint()
         if not wait:
+            await anyio.lowlevel.checkpoint()
             return
-        if host is None:  # it runs in a task of somebody's
+        if host is None:  # it runs in a task of somebody's, or not at all
+            await anyio.lowlevel.checkpoint()
             if self._engine.ended is not None:
                 await self._engine.ended.wait()
             return
