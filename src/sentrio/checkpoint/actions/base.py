@@ -75,9 +75,11 @@ def actions_limiter() -> CapacityLimiter:
 class ThreadOfAttempt:
     """The thread that an attempt blocks, if it does, and what becomes of it when nobody waits for it any more.
 
+    :param action: the name of the action, for the log
     :param executor: where blocking code runs; ``None``: in a worker thread of sentrio's own
     """
 
+    action: str
     executor: Executor | None = None
     _began: bool = attrs.field(default=False, init=False)
     _ended: bool = attrs.field(default=False, init=False)
@@ -85,22 +87,24 @@ class ThreadOfAttempt:
 
     async def call(self, func: Callable[..., Any], *args: Any) -> Any:
         """Run ``func(*args)`` there; when it is cancelled, it leaves the thread behind at once."""
-        if self.executor is None or isinstance(self.executor, ThreadPoolExecutor):
-            return await call_sync(self._run, func, args, limiter=actions_limiter(), executor=self.executor)
-        self._began = True  # another process tells nothing but its answer
-        returned = await call_sync(func, *args, limiter=actions_limiter(), executor=self.executor)
-        self._ended = True
-        return returned
-
-    def _run(self, func: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-        self._began = True
-        try:
-            return func(*args)
-        except BaseException:
-            self._raised = True
-            raise
-        finally:
+        if not (self.executor is None or isinstance(self.executor, ThreadPoolExecutor)):
+            self._began = True  # another process tells nothing but its answer
+            returned = await call_sync(func, *args, limiter=actions_limiter(), executor=self.executor)
             self._ended = True
+            return returned
+
+        def run() -> Any:
+            self._began = True
+            try:
+                return func(*args)
+            except BaseException:
+                self._raised = True
+                raise
+            finally:
+                self._ended = True
+
+        run.__qualname__ = f"of action {self.action}"  # what the log calls it if it is left behind
+        return await call_sync(run, limiter=actions_limiter(), executor=self.executor)
 
     @property
     def runs(self) -> bool:
@@ -213,7 +217,7 @@ class Action(Configured[ConfigT]):
 
         timeout = default_timeout if given.timeout_seconds is None else given.timeout_seconds
         started_at, started = dt.datetime.now(dt.UTC), time.perf_counter()
-        thread = ThreadOfAttempt(executor)
+        thread = ThreadOfAttempt(self.name, executor)
         outcome = await self._attempt(checkpoint_result, timeout, thread)
         attempts = 1
         for delay in _delays(given):
@@ -225,7 +229,7 @@ class Action(Configured[ConfigT]):
                 reason = f"{outcome.error}; not tried again, since {thread.against_retry}"
                 outcome = attrs.evolve(outcome, message=reason, error=reason)
                 break
-            thread = ThreadOfAttempt(executor)
+            thread = ThreadOfAttempt(self.name, executor)
             outcome = await self._attempt(checkpoint_result, timeout, thread)
             attempts += 1
         return attrs.evolve(
