@@ -26,7 +26,7 @@ from sentrio import (
 )
 from sentrio.async_core.threads import thread_statistics
 from sentrio.checkpoint.actions import AsyncExecutable, SyncExecutable, make_action
-from sentrio.checkpoint.actions.base import actions_limiter
+from sentrio.checkpoint.actions.base import acting_within, actions_limiter
 from sentrio.errors import OptionValueError, RunningLoopError, UnknownOptionError
 from sentrio.testing import Backend, RecordingAction, cancel_everywhere
 
@@ -185,10 +185,12 @@ async def test_an_executor_may_be_given(result: CheckpointResult) -> None:
 
     with ThreadPoolExecutor(1, thread_name_prefix="mine") as executor:
         action = Call(lambda _: threading.current_thread().name)
-        assert (await action.execute_within(result, executor=executor)).message.startswith("mine")
+        with acting_within(None, executor):
+            assert (await action.execute_async(result)).message.startswith("mine")
     elsewhere = Elsewhere()
-    assert (await Call(lambda n: n).execute_within(result, executor=elsewhere)).message == "1"
-    outcome = await Call(str, retry_count=3, retry_delay_seconds=0).execute_within(result, 0.01, elsewhere)
+    with acting_within(0.01, elsewhere):
+        assert (await Call(lambda n: n).execute_async(result)).message == "1"
+        outcome = await Call(str, retry_count=3, retry_delay_seconds=0).execute_async(result)
     assert (outcome.status, outcome.attempts, elsewhere.submitted) == ("error", 1, 2)
     assert "its thread still runs" in str(outcome.error)
     elsewhere.unanswered[0].set_result(None)

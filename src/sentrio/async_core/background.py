@@ -28,6 +28,7 @@ __all__ = (
     "current_task_id",
     "default_backend",
     "loop_time_is_virtual",
+    "postpone_cancellation",
 )
 
 import asyncio
@@ -448,6 +449,20 @@ def cancellation_is_real() -> bool:
     with suppress(RuntimeError):
         task = asyncio.current_task()
     return task is None or task.cancelling() > 0 or anyio.get_current_task().has_pending_cancellation()
+
+
+def postpone_cancellation() -> None:
+    """Have a cancellation that was caught just now delivered again, at the next checkpoint.
+
+    A cancel scope does so by itself. What asyncio's ``task.cancel()`` has asked for is said only once.
+    """
+    if anyio.current_effective_deadline() == float("-inf"):
+        return
+    with suppress(RuntimeError):
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            task.uncancel()  # the count is what asyncio.timeout() goes by
+            task.cancel()
 
 
 def loop_time_is_virtual() -> bool:

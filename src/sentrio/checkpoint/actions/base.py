@@ -7,17 +7,22 @@ __all__ = (
     "AsyncBaseAction",
     "AsyncExecutable",
     "BaseAction",
+    "DefaultLimits",
     "SyncExecutable",
     "ThreadOfAttempt",
+    "acting_within",
     "actions_limiter",
+    "default_limits",
 )
 
 import datetime as dt
 import logging
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
@@ -42,6 +47,30 @@ _ACTION_THREADS = 40
 _threads: RunVar[CapacityLimiter] = RunVar("sentrio_action_threads")
 
 ConfigT = TypeVar("ConfigT", bound=ActionConfig)
+
+
+@attrs.frozen
+class DefaultLimits:
+    """What holds for actions that say nothing themselves."""
+
+    timeout: float | None = None  #: seconds for each attempt; ``None``: no limit
+    executor: Executor | None = None  #: where sync code runs; ``None``: in worker threads of sentrio
+
+
+_NO_LIMITS = DefaultLimits()
+
+#: The limits of the execution that the code runs in.
+default_limits: ContextVar[DefaultLimits] = ContextVar("sentrio_default_limits", default=_NO_LIMITS)
+
+
+@contextmanager
+def acting_within(timeout: float | None, executor: Executor | None) -> Generator[None]:
+    """Let these limits hold for the actions that run in the block."""
+    token = default_limits.set(DefaultLimits(timeout, executor))
+    try:
+        yield
+    finally:
+        default_limits.reset(token)
 
 
 @runtime_checkable
@@ -195,19 +224,6 @@ class Action(Configured[ConfigT]):
 
         Whatever the action raises becomes a result with status ``error``; a cancellation passes through.
         """
-        return await self.execute_within(checkpoint_result)
-
-    async def execute_within(
-        self,
-        checkpoint_result: CheckpointResult,
-        default_timeout: float | None = None,
-        executor: Executor | None = None,
-    ) -> ActionResult:
-        """Act as :meth:`execute_async` does.
-
-        :param default_timeout: seconds for each attempt, if the configuration has none
-        :param executor: where blocking code runs; ``None``: in a worker thread
-        """
         given = self._given
         if not given.enabled:
             return self._result(ActionStatus.SKIPPED, message="disabled")
@@ -215,9 +231,10 @@ class Action(Configured[ConfigT]):
             condition = f"runs on {self._notify_on}, the result is {checkpoint_result.status}"
             return self._result(ActionStatus.SKIPPED, message=condition)
 
-        timeout = default_timeout if given.timeout_seconds is None else given.timeout_seconds
+        limits = default_limits.get()
+        timeout = limits.timeout if given.timeout_seconds is None else given.timeout_seconds
         started_at, started = dt.datetime.now(dt.UTC), time.perf_counter()
-        thread = ThreadOfAttempt(self.name, executor)
+        thread = ThreadOfAttempt(self.name, limits.executor)
         outcome = await self._attempt(checkpoint_result, timeout, thread)
         attempts = 1
         for delay in _delays(given):
@@ -229,7 +246,7 @@ class Action(Configured[ConfigT]):
                 reason = f"{outcome.error}; not tried again, since {thread.against_retry}"
                 outcome = attrs.evolve(outcome, message=reason, error=reason)
                 break
-            thread = ThreadOfAttempt(self.name, executor)
+            thread = ThreadOfAttempt(self.name, limits.executor)
             outcome = await self._attempt(checkpoint_result, timeout, thread)
             attempts += 1
         return attrs.evolve(

@@ -9,7 +9,6 @@ __all__ = (
     "NotificationConfig",
     "NotifyCondition",
     "OptionTexts",
-    "UnsetVariableError",
 )
 
 import os
