@@ -13,12 +13,12 @@ from typing import Any, TypeVar
 
 import attrs
 
+from sentrio._environment import Environment
 from sentrio._options import known_options
 from sentrio.checkpoint.actions import make_action
 from sentrio.checkpoint.checkpoint import Checkpoint
 from sentrio.checkpoint.triggers import make_trigger
 from sentrio.config.document import parse
-from sentrio.config.environment import Environment
 from sentrio.config.nodes import Key, MappingNode, Node, ScalarNode, SequenceNode, from_plain, step, to_plain
 from sentrio.errors import (
     ConfigurationError,
