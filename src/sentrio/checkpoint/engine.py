@@ -184,7 +184,7 @@ class Engine:
         ended = self.ended = anyio.Event()
         error: BaseException | None = None
         try:
-            async with anyio.create_task_group() as runs:
+            async with self.execution.connections, anyio.create_task_group() as runs:
                 self._runs = runs
                 async with anyio.create_task_group() as watches:
                     await self._watch_all(watches, task_status)
