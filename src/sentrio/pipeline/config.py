@@ -89,7 +89,7 @@ def _path(owner: Any, field: attrs.Attribute[Any], value: object) -> None:
 class _Flat(options.OptionsMeta):
     """Takes ``async_settings`` apart before the options are looked at."""
 
-    def __call__(cls, *args: Any, **given: Any) -> Any:  # noqa: N805  # a metaclass, though ruff can not see it
+    def __call__(cls, /, *args: Any, **given: Any) -> Any:  # noqa: N805  # a metaclass, though ruff can not see it
         known = (*options.known_options(cls), "async_settings")
         for name in given:
             if name not in known:
