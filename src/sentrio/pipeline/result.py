@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ("SiteResult", "SiteStatus", "raise_for_failures")
+__all__ = ("SiteAttempt", "SiteResult", "SiteStatus", "raise_for_failures")
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -24,6 +24,16 @@ class SiteStatus(StrEnum):
     FAILED = "failed"
     TIMED_OUT = "timed_out"
     CANCELLED = "cancelled"
+
+
+@attrs.frozen(kw_only=True)
+class SiteAttempt:
+    """News of a site that is not done yet: an attempt that begins, or one that another will follow."""
+
+    site: str
+    attempt: int  #: counted from 1
+    error: str | None = None  #: what went wrong with it; ``None``: it begins
+    wait_seconds: float | None = None  #: until the next attempt, once this one has gone wrong
 
 
 @attrs.frozen(kw_only=True)
