@@ -26,6 +26,7 @@ __all__ = (
     "async_run",
     "current_task_id",
     "default_backend",
+    "postpone_cancellation",
 )
 
 import asyncio
@@ -435,6 +436,20 @@ def current_task_id() -> int:
 
         task = trio.lowlevel.current_task()
     return id(task)
+
+
+def postpone_cancellation() -> None:
+    """Have a cancellation that was caught just now delivered again, at the next checkpoint.
+
+    A cancel scope does so by itself. What asyncio's ``task.cancel()`` has asked for is said only once.
+    """
+    if anyio.current_effective_deadline() == float("-inf"):
+        return
+    with suppress(RuntimeError):
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            task.uncancel()  # the count is what asyncio.timeout() goes by
+            task.cancel()
 
 
 def _running_loop() -> Any:

@@ -29,6 +29,8 @@ import anyio.to_thread
 import attrs
 from anyio import CapacityLimiter
 
+from sentrio.async_core._checks import close_coroutine
+
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
@@ -63,6 +65,7 @@ class _Call:
     result: Any = None
     error: BaseException | None = None
     abandoned: bool = False
+    unwanted: bool = False
 
     def run(self) -> None:
         """Run the function in the current thread and send the answer home."""
@@ -75,6 +78,8 @@ class _Call:
         self.finish()
 
     def finish(self) -> None:
+        if self.unwanted:
+            close_coroutine(self.result)
         _running.discard(self)
         if self.abandoned:
             logger.info("abandoned call %s has ended", self.name)
@@ -85,6 +90,12 @@ class _Call:
     def _deliver(self) -> None:
         self.limiter.release_on_behalf_of(self)
         self.done.set()
+
+    def discard(self) -> None:
+        """Note that nobody will take the answer, which may be a coroutine that was never awaited."""
+        # Whichever comes second, this or the answer, sees what the other one has set.
+        self.unwanted = True
+        close_coroutine(self.result)
 
     def unwrap(self) -> Any:
         if self.error is None:
@@ -226,6 +237,7 @@ async def _wait_after_cancellation(call: _Call, abandon_after: float | None) -> 
                 # A native asyncio ``task.cancel()`` pierces a shield; the cancellation that brought us
                 # here is raised again by the caller of this function in any case.
                 continue
+    call.discard()
     if call in _running:
         call.abandoned = True
         logger.warning("call %s was abandoned by its cancelled caller and still runs", call.name)

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ("ActionConfig", "AsyncBaseAction", "AsyncExecutable", "NotifyCondition")
+__all__ = (
+    "ActionConfig",
+    "AsyncBaseAction",
+    "AsyncExecutable",
+    "NotifyCondition",
+    "acting_within",
+    "default_limits",
+)
 
 import dataclasses
 import datetime as dt
@@ -11,7 +18,10 @@ import os
 import re
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast, get_args, get_origin, runtime_checkable
@@ -89,6 +99,30 @@ class ActionConfig(metaclass=options.OptionsMeta):
 
 
 ConfigT = TypeVar("ConfigT", bound=ActionConfig)
+
+
+@attrs.frozen
+class DefaultLimits:
+    """What holds for actions that say nothing themselves."""
+
+    timeout: float | None = None  #: seconds for each attempt; ``None``: no limit
+    executor: Executor | None = None  #: where sync code runs; ``None``: in worker threads of sentrio
+
+
+_NO_LIMITS = DefaultLimits()
+
+#: The limits of the execution that the code runs in.
+default_limits: ContextVar[DefaultLimits] = ContextVar("sentrio_default_limits", default=_NO_LIMITS)
+
+
+@contextmanager
+def acting_within(timeout: float | None, executor: Executor | None) -> Generator[None]:
+    """Let these limits hold for the actions that run in the block."""
+    token = default_limits.set(DefaultLimits(timeout, executor))
+    try:
+        yield
+    finally:
+        default_limits.reset(token)
 
 
 @runtime_checkable
@@ -207,12 +241,6 @@ class AsyncBaseAction(ABC, Generic[ConfigT]):
 
         Whatever the action raises becomes a result with status ``error``; a cancellation passes through.
         """
-        return await self.execute_within(checkpoint_result, None)
-
-    async def execute_within(
-        self, checkpoint_result: CheckpointResult, default_timeout: float | None
-    ) -> ActionResult:
-        """Act as :meth:`execute_async` does; ``default_timeout`` holds if the configuration has none."""
         given = self._given
         if not given.enabled:
             return self._result(ActionStatus.SKIPPED, message="disabled")
@@ -220,7 +248,7 @@ class AsyncBaseAction(ABC, Generic[ConfigT]):
             condition = f"runs on {self._notify_on}, the result is {checkpoint_result.status}"
             return self._result(ActionStatus.SKIPPED, message=condition)
 
-        timeout = default_timeout if given.timeout_seconds is None else given.timeout_seconds
+        timeout = given.timeout_seconds or default_limits.get().timeout
         started_at, started = dt.datetime.now(dt.UTC), time.perf_counter()
         attempts = 0
         for delay in (0.0, *_delays(given)):

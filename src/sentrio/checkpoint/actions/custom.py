@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import attrs
 
 from sentrio.async_core.threads import call_sync
-from sentrio.checkpoint.actions.base import ActionConfig, AsyncBaseAction
+from sentrio.checkpoint.actions.base import ActionConfig, AsyncBaseAction, default_limits
 from sentrio.checkpoint.result import ActionResult, CheckpointResult
 from sentrio.errors import OptionValueError
 from sentrio.validation.values import json_ready
@@ -62,7 +62,7 @@ class CustomAction(AsyncBaseAction[CustomConfig]):
         if inspect.iscoroutinefunction(callback) or inspect.iscoroutinefunction(getattr(callback, "__call__", None)):  # noqa: B004
             returned = await callback(checkpoint_result)
         else:
-            returned = await call_sync(callback, checkpoint_result)
+            returned = await call_sync(callback, checkpoint_result, executor=default_limits.get().executor)
             if inspect.isawaitable(returned):
                 returned = await returned
         if isinstance(returned, ActionResult):
