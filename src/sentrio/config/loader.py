@@ -25,6 +25,8 @@ from sentrio.errors import (
     UnknownOptionError,
     suggestion,
 )
+from sentrio.pipeline.config import PipelineConfig
+from sentrio.pipeline.file import make_config
 from sentrio.validation.validators import make_validator
 
 T = TypeVar("T")
@@ -42,6 +44,7 @@ class Config:
 
     path: Path  #: the file
     checkpoints: dict[str, Checkpoint]  #: by name, in the order of the file
+    pipeline: PipelineConfig | None = None  #: what ``sentrio pipeline`` runs, if there is such a section
 
 
 def load_config(path: str | os.PathLike[str] | None = None) -> Config:
@@ -110,17 +113,19 @@ class _Builder(Reader):
         self.known(root, _TOP, "")
         self._version(root)
         defaults = self._defaults(root.get("defaults"))
-        checkpoints: dict[str, Checkpoint] = {}
-        section = self.section(root.get("checkpoints"), "checkpoints")
-        if section is not None and not section.items:
+        section, of_pipeline = self.section(root.get("checkpoints"), "checkpoints"), root.key("pipeline")
+        if section is not None and not section.items and of_pipeline is None:
             self.note("", "there are no `checkpoints`", root.key("checkpoints") or root)
+        made: dict[str, Checkpoint | None] = {}
         for key, node in section.items if section else ():
             where = step("checkpoints", key.text)
-            made = self._checkpoint(key.text, self.mapping(node, where, key), defaults)
-            if made is not None:
-                checkpoints[key.text] = made
+            made[key.text] = self._checkpoint(key.text, self.mapping(node, where, key), defaults)
+        pipeline = None
+        if of_pipeline is not None:
+            folder = self.file.absolute().parent
+            pipeline = make_config(self, root.get("pipeline"), of_pipeline, made, cwd=folder)
         self.finish()
-        return Config(self.file, checkpoints)
+        return Config(self.file, {name: each for name, each in made.items() if each is not None}, pipeline)
 
     def _version(self, root: MappingNode) -> None:
         node = root.get("version")

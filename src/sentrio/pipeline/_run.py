@@ -147,7 +147,8 @@ class Run:
     def _report(self, result: SiteResult) -> None:
         self._done += 1
         if not result.success:
-            logger.warning("%s: %s (attempts: %d)", shown(result.site), result.error, result.attempts)
+            news = (shown(result.site), result.error, result.attempts)
+            logger.warning("%s: %s (attempts: %d)", *news, extra={"site": result.site})
         if self._config.progress_reporting:
             logger.info("Progress: %d/%d sites completed", self._done, len(self._sites))
         self.deliver(result)
