@@ -18,6 +18,7 @@ from sentrio.async_core._gather import cancelled_from_outside
 from sentrio.async_core._slots import Slots, innermost
 from sentrio.async_core.background import postpone_cancellation
 from sentrio.checkpoint.checkpoint import Checkpoint
+from sentrio.checkpoint.connections import Connections
 from sentrio.checkpoint.result import CheckpointResult, CheckpointStatus
 from sentrio.checkpoint.run import CheckpointRun
 from sentrio.errors import ClosedError, OptionValueError
@@ -55,6 +56,7 @@ class Execution:
         self.slots = Slots(total, math.inf, owner, closed_error)
         self._keep_interrupted = keep_interrupted
         self._loop: object = None
+        self._connections = Connections()
         self.completed_runs = 0
         self.failed_runs = 0
 
@@ -71,6 +73,17 @@ class Execution:
             self.slots = slots = Slots(slots.total, math.inf, slots.owner, slots.closed_error)
             self._loop = loop
         slots.open()
+
+    async def connect(self) -> None:
+        """Share connections between runs from now on, until ``disconnect()``."""
+        if not self._connections.usable:
+            self._connections = Connections()
+            await self._connections.__aenter__()
+
+    async def disconnect(self) -> None:
+        """Close what runs have shared."""
+        if self._connections.usable:
+            await self._connections.__aexit__(None, None, None)
 
     async def run(
         self,
@@ -108,7 +121,8 @@ class Execution:
                     run = CheckpointRun(checkpoint, context)
                     token = innermost.set(ticket)
                     try:
-                        result = await run.execute()
+                        with self._connections.in_use():
+                            result = await run.execute()
                     finally:
                         innermost.reset(token)
             finally:

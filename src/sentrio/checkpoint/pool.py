@@ -71,8 +71,9 @@ class CheckpointPool:
 
     async def start(self) -> None:
         """Take work from now on. Starting again does nothing, or undoes a stop."""
-        self._execution.open()
         await anyio.lowlevel.checkpoint()
+        self._execution.open()
+        await self._execution.connect()
 
     async def submit(
         self, checkpoint: Checkpoint | str, context: Mapping[str, Any] | None = None
@@ -148,6 +149,7 @@ class CheckpointPool:
             await slots.emptied()
         else:
             await cancel_all(slots)
+        await self._execution.disconnect()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -156,7 +158,10 @@ class CheckpointPool:
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        await end_of_block(self._execution.slots, failed=exc is not None)
+        try:
+            await end_of_block(self._execution.slots, failed=exc is not None)
+        finally:
+            await self._execution.disconnect()
 
     def statistics(self) -> PoolStatistics:
         """Return what the pool is doing right now."""

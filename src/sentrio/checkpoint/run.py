@@ -9,12 +9,14 @@ import inspect
 import logging
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import attrs
 
+from sentrio.checkpoint.connections import shared_connections
 from sentrio.checkpoint.result import ActionStatus, CheckpointResult, CheckpointStatus
 from sentrio.errors import SourceError
 from sentrio.validation.plan import SampleOptions
@@ -123,7 +125,9 @@ class CheckpointRun:
 
     async def _act(self, result: CheckpointResult) -> CheckpointResult:
         actions = self._checkpoint.actions
-        done = await self._checkpoint.execution_strategy.execute(actions, result)
+        # One action has connections of its own; several share them.
+        async with shared_connections() if len(actions) > 1 else nullcontext():
+            done = await self._checkpoint.execution_strategy.execute(actions, result)
         result = attrs.evolve(result, action_results=tuple(done))
         for action, outcome in zip(actions, done, strict=True):
             given = getattr(action, "_given", None)
