@@ -32,7 +32,7 @@ import attrs
 from anyio import CapacityLimiter
 from anyio.lowlevel import RunVar
 
-from sentrio.async_core.background import cancellation_is_real, default_backend
+from sentrio.async_core.background import default_backend
 from sentrio.async_core.threads import call_sync
 from sentrio.checkpoint._configured import Configured
 from sentrio.checkpoint.actions.config import ActionConfig, NotifyCondition, OptionTexts
@@ -279,10 +279,6 @@ class Action(Configured[ConfigT]):
                 outcome = await self._perform(checkpoint_result, thread)
             except Exception as exc:  # noqa: BLE001  # an action's failure is a result
                 error = exc
-            except anyio.get_cancelled_exc_class() as exc:
-                if cancellation_is_real():
-                    raise
-                error = exc  # the action has raised it by itself
             else:
                 if isinstance(outcome, ActionResult):
                     return outcome
