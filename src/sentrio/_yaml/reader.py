@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from sentrio._environment import Environment
 from sentrio._yaml.document import EMPTY, parse
-from sentrio._yaml.environment import Environment
 from sentrio._yaml.nodes import Key, MappingNode, Node, ScalarNode, from_plain, to_plain
 from sentrio.errors import ConfigurationError, Problem, suggestion
 

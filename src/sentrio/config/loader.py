@@ -17,6 +17,7 @@ from sentrio._yaml.nodes import Key, MappingNode, Node, ScalarNode, SequenceNode
 from sentrio._yaml.reader import Reader, described, tool_table
 from sentrio.checkpoint.actions import make_action
 from sentrio.checkpoint.checkpoint import Checkpoint
+from sentrio.checkpoint.triggers import make_trigger
 from sentrio.errors import (
     ConfigurationError,
     OptionValueError,
@@ -160,6 +161,8 @@ class _Builder(Reader):
                     options[key] = self._validators(child, config, where)
                 case "actions":
                     options[key] = self._list(child, where, self._action)
+                case "triggers":
+                    options[key] = self._list(child, where, self._trigger)
                 case "validator_config":
                     continue
                 case _:
@@ -237,6 +240,10 @@ class _Builder(Reader):
 
     def _make_action(self, entry: Any) -> Any:
         return make_action(entry, self.file.parent)
+
+    def _trigger(self, node: Node, path: str) -> Any:
+        entry = self.entry(node, path)
+        return self._made(make_trigger, *entry, node, path, expand=True) if entry is not None else None
 
     def entry(self, node: Node, path: str) -> tuple[str, MappingNode | None] | None:
         """Return name and options of an entry; ``None``, with a problem noted, if it is none."""
