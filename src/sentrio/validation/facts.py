@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ("UNKNOWN", "Chunk", "Facts", "Known", "Outside", "RowGroup")
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import Any, Final
 
@@ -53,9 +53,18 @@ class Known:
     """What is known of a part that consists of row groups or of pieces of them.
 
     :param pieces: row groups, with the number of rows of each that belong to the part
+    :param first_row: number of the first row within the source
+    :param ahead: returns a frame of about so many rows that begins where the part does, and its exact height
     """
 
-    def __init__(self, schema: Mapping[str, pl.DataType], pieces: Sequence[tuple[RowGroup, int]]) -> None:
+    def __init__(
+        self,
+        schema: Mapping[str, pl.DataType],
+        pieces: Sequence[tuple[RowGroup, int]],
+        first_row: int = 0,
+        ahead: Callable[[int], tuple[pl.LazyFrame, int]] | None = None,
+    ) -> None:
+        self.first_row, self.ahead = first_row, ahead
         self.rows = sum(rows for _, rows in pieces)
         self._schema, self._pieces = schema, [piece for piece in pieces if piece[1]]
         self._facts: dict[str, Facts] = {}

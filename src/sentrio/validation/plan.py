@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 import polars as pl
 
+from sentrio.validation.cuts import Cut, filtered
 from sentrio.validation.facts import UNKNOWN, Known
 from sentrio.validation.metrics import Matching, Metric, ScanMetric
 from sentrio.validation.validators import Validator
@@ -23,6 +24,7 @@ from sentrio.validation.wording import first_line
 ROW = "__sentrio_row__"
 
 Frame = pl.DataFrame | pl.LazyFrame
+Cuts = dict[Metric, Cut]  # by identity: no two of these metrics are equal
 
 
 @attrs.frozen(kw_only=True)
@@ -169,6 +171,7 @@ def measure(
     options: SampleOptions,
     sampled: Collection[str] = (),
     known: Known | None = None,
+    cuts: Cuts | None = None,
 ) -> MorselResult:
     """Measure one phase on one morsel; runs in a worker thread.
 
@@ -176,12 +179,13 @@ def measure(
     :param first_row: number of its first row within the source
     :param sampled: ids of checks whose sample is complete already
     :param known: what need not be measured, since it is known of the morsel
+    :param cuts: what the pass has found out beyond its morsels
     """
     result = MorselResult(rows, [], {})
     for group in phase.groups:
         part = _rows(frame, group, first_row)
         try:
-            states = _measure_group(group, part, first_row, known)
+            states = _measure_group(group, part, first_row, known, cuts)
         except pl.exceptions.PolarsError:
             states = _isolate(phase, group, part, first_row, result.errors)
             if all(check.id in result.errors for check in group.checks):
@@ -201,13 +205,16 @@ def _rows(frame: Frame, group: Group, first_row: int) -> Frame:
     return frame.lazy().with_row_index(ROW, offset=first_row).filter(group.condition)
 
 
-def _measure_group(group: Group, part: Frame, first_row: int, known: Known | None = None) -> list[Any]:
+def _measure_group(
+    group: Group, part: Frame, first_row: int, known: Known | None = None, cuts: Cuts | None = None
+) -> list[Any]:
     states: list[Any] = [UNKNOWN] * len(group.metrics)
-    if known is not None and group.condition is None:
+    if known is not None and cuts is not None and group.condition is None:
         states = [metric.known(known) for metric in group.metrics]
         for place in _filters(group, states, known):
-            condition = group.metrics[place].condition  # type: ignore[attr-defined]
-            states[place] = part.lazy().filter(condition).select(pl.len()).collect(engine="streaming").item()
+            metric = group.metrics[place]
+            assert isinstance(metric, Matching)
+            states[place] = filtered(metric.condition, part, known, cuts.setdefault(metric, Cut()))
     left = [place for place, state in enumerate(states) if state is UNKNOWN]
     expressions = [each for place in left for each in group.expressions[group.spans[place]]]
     values: Sequence[Any] = ()

@@ -6,6 +6,7 @@ __all__ = ("ParquetReader", "ParquetSource")
 
 from bisect import bisect_right
 from collections.abc import Collection, Iterator, Mapping
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from sentrio.validation.wording import first_line
 # How much larger decoded rows are than the file's, as a first guess; what matters is the order of magnitude.
 _UNPACKED = 3.0
 # Reading a byte of a footer here takes about as long as Polars takes for so many values.
-_VALUES_PER_FOOTER_BYTE = 32
+_VALUES_PER_FOOTER_BYTE = 16
 # A footer up to this size is read sooner than Polars answers two questions about the file.
 _SMALL_FOOTER = 8 * 2**10
 # Files that are looked at in one step, and files that one query reads: few enough to be quick, and to have open.
@@ -62,6 +63,11 @@ class ParquetFile:
         rest = self.starts[group + 1] - offset
         return -(-rest // -(-rest // wanted))
 
+    def ahead(self, offset: int, wanted: int) -> tuple[pl.LazyFrame, int]:
+        """Return the rows from ``offset`` on, at most ``wanted``, and how many there are."""
+        length = min(wanted, self.rows - offset)
+        return self.frame.slice(offset, length), length
+
     def pieces(self, offset: int, length: int) -> list[tuple[RowGroup, int]] | None:
         """Return the row groups between two rows, with the rows of each that lie there."""
         if self.groups is None:
@@ -96,7 +102,9 @@ class ParquetReader(Reader):
             self._index = 1
             return Morsel(0, 0, 0, self._files[0].frame.head(0))
         file = self._files[self._file]
+        ahead = None
         if self._offset or file.rows > rows:
+            ahead = partial(file.ahead, self._offset)
             length = file.length(self._offset, rows)
             frame, pieces = file.frame.slice(self._offset, length), file.pieces(self._offset, length)
             self._offset += length
@@ -107,7 +115,7 @@ class ParquetReader(Reader):
             found = [each.pieces(0, each.rows) for each in files]
             pieces = [piece for each in found for piece in each or ()] if None not in found else None
             self._file += len(files)
-        known = Known(self._schema, pieces) if pieces is not None else None
+        known = Known(self._schema, pieces, self._row, ahead) if pieces is not None else None
         morsel = Morsel(self._index, self._row, length, frame, known)
         self._index += 1
         self._row += length
