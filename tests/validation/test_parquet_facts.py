@@ -25,7 +25,7 @@ from sentrio.validation.plan import SampleOptions
 from sentrio.validation.run import Validation
 from sentrio.validation.sources import parquet
 from sentrio.validation.sources.files import make_source
-from sentrio.validation.sources.footer import Footer, footer_size, read_footer
+from sentrio.validation.sources.footer import Footer, footer_bytes, footer_size, read_footer
 from sentrio.validation.validators import make_validator
 
 SCHEMA: dict[str, Any] = {
@@ -123,8 +123,8 @@ def writers(draw: st.DrawFn) -> Any:
 def facts(trusted: bool) -> Iterator[None]:
     """Have all footers studied, or none."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parquet, "_VALUES_PER_FOOTER_BYTE", 0 if trusted else 2**60)
-        patch.setattr(parquet, "_SMALL_FOOTER", 2**30 if trusted else -1)
+        patch.setattr(parquet, "_VALUES_PER_FOOTER_BYTE", 2**-20 if trusted else 2**60)
+        patch.setattr(parquet, "_SMALL_FOOTER", 2**30 if trusted else 0)
         yield
 
 
@@ -182,6 +182,7 @@ def test_footers_and_rows_agree(
     for name, dtype in frame.schema.items():
         if dtype.is_numeric():
             entries.append({"range": {"column": name, "min": low, "max": high, "inclusive": inclusive}})
+        if name in {"i8", "u8", "f", "dec"}:  # large numbers that cancel out leave nothing but the rounding
             entries.append({"mean": {"column": name, "max": 2.9}})
         if dtype.is_integer():
             entries.append({"in_set": {"column": name, "values": [0, 1, 2, 3]}})
@@ -201,7 +202,7 @@ def test_footers_and_rows_agree(
 
 
 def footer_of(path: Path, schema: Any) -> Footer | None:
-    steps = read_footer(path, schema)
+    steps = read_footer(footer_bytes(path, 2**30), schema)
     while True:
         try:
             next(steps)

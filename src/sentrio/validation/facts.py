@@ -46,7 +46,7 @@ class Facts:
     low: Any = None  #: no value is less
     high: Any = None  #: no value is greater
     exact: bool = False  #: whether some row has the value ``low``, and some row ``high``
-    dictionary: bool = False
+    dictionary: bool = False  #: whether its texts stand in a dictionary; of numbers nothing is won by that
 
 
 class Known:
@@ -78,7 +78,7 @@ class Known:
     def _look(self, name: str) -> Facts:
         nulls: int | None = 0
         extremes: list[tuple[int, int]] | None = []
-        exact = dictionary = True
+        exact, dictionary = True, isinstance(self._schema[name], pl.String)
         for group, rows in self._pieces:
             chunk = group.chunks.get(name)
             if chunk is None:

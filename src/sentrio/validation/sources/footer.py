@@ -8,7 +8,7 @@ said of NaN), the extremes of old writers, whose order nobody defined.
 
 from __future__ import annotations
 
-__all__ = ("Footer", "footer_size", "read_footer")
+__all__ = ("Footer", "footer_bytes", "footer_size", "read_footer")
 
 import os
 from collections.abc import Generator, Mapping
@@ -42,13 +42,26 @@ _UNSIGNED, _SIGNED = range(11, 15), range(15, 19)
 _LOGICAL_UNITS = {1: "ms", 2: "us", 3: "ns"}
 
 
+@attrs.define
+class _Column:
+    """How to read the statistics of one leaf; no name: it is not wanted."""
+
+    name: str | None = None
+    required: bool = False
+    width: int = 0  #: bytes of an extreme; 0: extremes are not to be trusted
+    signed: bool = True
+    repeated: bytes = b""  #: the first fields of the chunk before: type, encodings, path and codec seldom change
+
+
 @attrs.frozen
 class Footer:
     """The footer of one file."""
 
-    schema: bytes  #: names and types as they are stored; equal bytes mean equal columns
+    stored: bytes  #: names and types as they are written; equal bytes mean equal columns
     rows: int
     groups: tuple[RowGroup, ...]
+    elements: bytes  #: the part of ``stored`` that ``columns`` were told by
+    columns: list[_Column]
 
 
 def footer_size(path: Path) -> int:
@@ -56,48 +69,64 @@ def footer_size(path: Path) -> int:
 
     :raises OSError: if the file can not be read
     """
-    with path.open("rb") as file:
+    with path.open("rb", buffering=0) as file:
         size = file.seek(0, os.SEEK_END)
-        if size < 12:
-            return 0
-        file.seek(size - 8)
-        tail = file.read(8)
-    length = int.from_bytes(tail[:4], "little")
-    return length if tail[4:] == _MAGIC and length <= size - 12 else 0
+        file.seek(max(0, size - 8))
+        return _length(file.read(8), size)
 
 
-def read_footer(path: Path, schema: Mapping[str, pl.DataType]) -> Generator[None, None, Footer | None]:
-    """Return what the footer says of the columns of ``schema``, or ``None`` if it is not understood.
+def _length(tail: bytes, size: int) -> int:
+    length = int.from_bytes(tail[-8:-4], "little")
+    return length if tail[-4:] == _MAGIC and length <= size - 12 else 0
 
-    A large footer takes several steps.
+
+def footer_bytes(path: Path, most: int) -> bytes:
+    """Return the footer, or nothing if it can not be found or has more than ``most`` bytes.
 
     :raises OSError: if the file can not be read
     """
-    length = footer_size(path)
-    if not length:
-        return None
-    with path.open("rb") as file:
-        file.seek(-8 - length, os.SEEK_END)
-        data = file.read(length)
+    with path.open("rb", buffering=0) as file:
+        size = file.seek(0, os.SEEK_END)
+        begin = file.seek(max(0, size - 8 - most))
+        tail = file.read(size - begin)
+    length = _length(tail, size)
+    return tail[-8 - length : -8] if 0 < length <= len(tail) - 8 else b""
+
+
+def read_footer(
+    data: bytes, schema: Mapping[str, pl.DataType], like: Footer | None = None
+) -> Generator[None, None, Footer | None]:
+    """Return what a footer says of the columns of ``schema``, or ``None`` if it is not understood.
+
+    A large footer takes several steps.
+
+    :param like: a footer that was read before with this schema, probably of a file with the same columns
+    """
     try:
-        return (yield from _parse(data, schema))
+        return (yield from _parse(data, schema, like))
     except (AttributeError, IndexError, KeyError, TypeError, ValueError, OverflowError, RecursionError):
         return None  # damaged or written by somebody else's rules; Polars decides whether the file can be read
 
 
-def _parse(data: bytes, schema: Mapping[str, pl.DataType]) -> Generator[None, None, Footer | None]:
-    fields: dict[int, int] = {}  # where the value of each field begins
+def _parse(
+    data: bytes, schema: Mapping[str, pl.DataType], like: Footer | None
+) -> Generator[None, None, Footer | None]:
+    rows = -1
+    written = more = b""
     columns: list[_Column] = []
     groups: list[RowGroup] = []
     orders: list[dict[int, Any]] = []
-    stored = b""
     at = last = 0
     while data[at]:
         last, kind, at = _field(data, at, last)
-        fields[last] = begin = at
-        if last == _SCHEMA:
+        begin = at
+        if last == _SCHEMA and like is not None and data.startswith(like.elements, at):
+            written, columns, at = like.elements, like.columns, at + len(like.elements)
+        elif last == _SCHEMA:
             elements, at = _structs(data, at)
-            columns = _columns(elements, schema)
+            written, columns = data[begin:at], _columns(elements, schema)
+        elif last == _ROWS:
+            rows, at = _integer(data, at)
         elif last == _ROW_GROUPS:
             count, at, _ = _list(data, at)
             for _ in range(count):
@@ -110,27 +139,15 @@ def _parse(data: bytes, schema: Mapping[str, pl.DataType]) -> Generator[None, No
             orders, at = _structs(data, at)
         else:
             at = _skip(data, at, kind)
-        if last in {_SCHEMA, _KEY_VALUES}:  # in the latter Arrow keeps types that Parquet has no word for
-            stored += data[begin:at]
-    rows, _ = _integer(data, fields[_ROWS])
+        if last == _KEY_VALUES:
+            more = data[begin:at]  # where Arrow keeps types that Parquet has no word for
     if sum(group.rows for group in groups) != rows:
         return None
     for number, column in enumerate(columns):
         if column.width and (number >= len(orders) or _TYPE_ORDER not in orders[number]):
             for group in groups:
                 group.chunks[column.name].low = group.chunks[column.name].high = None  # type: ignore[index]
-    return Footer(stored, rows, tuple(groups))
-
-
-@attrs.define
-class _Column:
-    """How to read the statistics of one leaf; no name: it is not wanted."""
-
-    name: str | None = None
-    required: bool = False
-    width: int = 0  #: bytes of an extreme; 0: extremes are not to be trusted
-    signed: bool = True
-    repeated: bytes = b""  #: the first fields of the chunk before: type, encodings, path and codec seldom change
+    return Footer(written + more, rows, tuple(groups), written, columns)
 
 
 def _columns(elements: list[dict[int, Any]], schema: Mapping[str, pl.DataType]) -> list[_Column]:

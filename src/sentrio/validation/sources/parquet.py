@@ -17,7 +17,7 @@ from sentrio.errors import SourceError
 from sentrio.validation.facts import Known, RowGroup
 from sentrio.validation.sources.base import Description, Morsel, Reader, Source
 from sentrio.validation.sources.files import FileSet, SourceOptions
-from sentrio.validation.sources.footer import Footer, footer_size, read_footer
+from sentrio.validation.sources.footer import Footer, footer_bytes, read_footer
 from sentrio.validation.wording import first_line
 
 # How much larger decoded rows are than the file's, as a first guess; what matters is the order of magnitude.
@@ -40,10 +40,18 @@ class ParquetFile:
     """One file, and what its footer told."""
 
     path: Path
-    frame: pl.LazyFrame
     rows: int
     groups: tuple[RowGroup, ...] | None = None
     starts: list[int] = attrs.field(factory=list)  #: the first row of each row group, and the end of the last
+
+    scanned: pl.LazyFrame | None = None
+
+    @property
+    def frame(self) -> pl.LazyFrame:
+        """The rows, not read yet."""
+        if self.scanned is None:
+            self.scanned = _scan(self.path)
+        return self.scanned
 
     def tell(self, footer: Footer | None) -> None:
         """Take in what the footer says, unless Polars says something else."""
@@ -146,23 +154,21 @@ class ParquetSource(Source):
         """Find the files, their columns and their rows."""
         found = self._found = FileSet.find(self.label, self._options.path, self._base, "parquet")
         self._files = []
-        stored: bytes | None = None
+        like: Footer | None = None
         for number, path in enumerate(found.paths):
             if number % _FILES_AT_ONCE == 1:
                 yield
             # Of many small files the footer tells at once what Polars would be asked for twice.
-            small = len(found.paths) > 1 and footer_size(path) <= _SMALL_FOOTER
-            if small and stored is not None:
-                footer = yield from read_footer(path, self._schema)
-                if footer is not None and footer.schema == stored:
-                    self._files.append(ParquetFile(path, _scan(path), footer.rows))
-                    self._files[-1].tell(footer)
-                    continue
-            self._files.append(self._look(found, path))
-            if small and stored is None:
-                footer = yield from read_footer(path, self._schema)
-                stored = footer.schema if footer is not None else None
+            data = footer_bytes(path, _SMALL_FOOTER) if len(found.paths) > 1 else b""
+            footer = (yield from read_footer(data, self._schema, like)) if data and like is not None else None
+            if footer is not None and like is not None and footer.stored == like.stored:
+                self._files.append(ParquetFile(path, footer.rows))
                 self._files[-1].tell(footer)
+                continue
+            self._files.append(self._look(found, path))
+            if data and like is None:
+                like = yield from read_footer(data, self._schema)
+                self._files[-1].tell(like)
 
     def _look(self, found: FileSet, path: Path) -> ParquetFile:
         frame = _scan(path)
@@ -175,7 +181,7 @@ class ParquetSource(Source):
         if self._files and dict(schema) != dict(self._schema):
             raise SourceError(self.label, f"{path.name} has other columns or types than {found.paths[0].name}")
         self._schema = schema
-        return ParquetFile(path, frame, rows)
+        return ParquetFile(path, rows, scanned=frame)
 
     def describe(self) -> Description:
         """Return what the footers said."""
@@ -190,9 +196,9 @@ class ParquetSource(Source):
         for number, file in enumerate(self._files):
             if number % _FILES_AT_ONCE == _FILES_AT_ONCE - 1:
                 yield
-            worth = file.rows * len(schema) >= _VALUES_PER_FOOTER_BYTE * footer_size(file.path)
-            if file.groups is None and worth:
-                file.tell((yield from read_footer(file.path, schema)))
+            if file.groups is None:
+                worth = int(file.rows * len(schema) / _VALUES_PER_FOOTER_BYTE)
+                file.tell((yield from read_footer(footer_bytes(file.path, worth), schema)))
 
     def open(self, description: Description) -> Reader:
         """Begin a pass."""
