@@ -307,7 +307,7 @@ def _sample(
     rows = frame.lazy().with_row_index(ROW, offset=first_row)
     if group.condition is not None:
         rows = rows.filter(group.condition)
-    names = list(dict.fromkeys((*options.key_columns, *check.columns)))
+    names = list(dict.fromkeys((*options.key_columns, *check.columns, *check.shown)))
     cells = [check.shown.get(name, pl.col(name)).alias(name) for name in names]
     found = rows.filter(fails).head(most).select(ROW, *cells).collect(engine="streaming")
     return [(row[0], dict(zip(names, row[1:], strict=True))) for row in found.iter_rows()]
