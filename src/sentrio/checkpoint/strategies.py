@@ -26,7 +26,7 @@ import attrs
 from sentrio import _options as options
 from sentrio.async_core._gather import cancelled_from_outside
 from sentrio.async_core.limits import Limit, borrowed, check_limit
-from sentrio.checkpoint.actions.base import Action, AsyncExecutable, acting_within
+from sentrio.checkpoint.actions.base import AsyncExecutable, acting_within, require_executor
 from sentrio.checkpoint.connections import Connections
 from sentrio.checkpoint.result import ActionResult, ActionStatus, CheckpointResult
 from sentrio.errors import OptionValueError, suggestion
@@ -35,9 +35,7 @@ logger = logging.getLogger("sentrio.checkpoint.strategies")
 
 
 def _executor(owner: Any, field: attrs.Attribute[Any], value: object) -> None:
-    if value is not None and not isinstance(value, Executor):
-        problem = f"executor must be a concurrent.futures.Executor, got {value!r}"
-        raise OptionValueError("AsyncExecutionContext", "executor", problem)
+    require_executor("AsyncExecutionContext", value)
 
 
 def _limit(owner: Any, field: attrs.Attribute[Any], value: object) -> None:
@@ -293,7 +291,7 @@ async def _execute(
     action: AsyncExecutable, checkpoint_result: CheckpointResult, timeout: float | None
 ) -> ActionResult:
     """Run one action; whatever it raises or returns, there is one result."""
-    if timeout is None or isinstance(action, Action):  # which limits each of its attempts itself
+    if timeout is None or getattr(action, "limits_itself", False):  # each of its attempts
         timeout = float("inf")
     error: Exception
     with anyio.CancelScope(deadline=anyio.current_time() + timeout) as scope:

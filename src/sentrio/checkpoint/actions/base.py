@@ -13,6 +13,7 @@ __all__ = (
     "acting_within",
     "actions_limiter",
     "default_limits",
+    "require_executor",
 )
 
 import datetime as dt
@@ -71,6 +72,15 @@ def acting_within(timeout: float | None, executor: Executor | None) -> Generator
         yield
     finally:
         default_limits.reset(token)
+
+
+def require_executor(owner: str, value: object) -> None:
+    """Check that ``value`` is an executor, or ``None``.
+
+    :raises OptionValueError: if not
+    """
+    if value is not None and not isinstance(value, Executor):
+        raise OptionValueError(owner, "executor", f"executor must be a concurrent.futures.Executor, got {value!r}")
 
 
 @runtime_checkable
@@ -154,6 +164,9 @@ class Action(Configured[ConfigT]):
     action_type: ClassVar[str] = "action"
     _config_base = ActionConfig
     _config_class: ClassVar[type] = ActionConfig
+
+    #: it keeps the time limits of an execution context for each of its attempts
+    limits_itself: ClassVar[bool] = True
 
     #: the folder that relative paths of options start from; ``None``: the working directory
     base_dir: Path | None = None
