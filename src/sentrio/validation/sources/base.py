@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ("Description", "Morsel", "ReadAsText", "Reader", "Source", "redacted_url")
+__all__ = ("UNREADABLE", "Description", "Morsel", "ReadAsText", "Reader", "Source", "redacted_url")
 
 import re
 from abc import ABC, abstractmethod
@@ -11,9 +11,14 @@ from typing import TYPE_CHECKING
 
 import attrs
 import polars as pl
+from polars.exceptions import PanicException, PolarsError
 
 if TYPE_CHECKING:
     from sentrio.validation.validators import Validator
+
+
+#: what Polars raises about data that it can not read
+UNREADABLE = (PolarsError, PanicException, OSError)
 
 
 @attrs.frozen(eq=False)
@@ -70,6 +75,8 @@ class Source(ABC):
 
     #: whether nothing but reading rows takes any time
     instant: bool = False
+    #: set before :meth:`open`: whether another pass may follow, so that what can not be read again must be kept
+    read_again: bool = True
 
     def __init__(self, label: str) -> None:
         #: how people see it: a path, a URL without credentials, the shape of a frame
@@ -107,6 +114,10 @@ class Source(ABC):
     def close(self) -> None:
         """Remove what the source made for itself; blocks shortly."""
         return
+
+    def tell(self, text: str) -> str:
+        """Return a message about the source in words that everybody may see."""
+        return text
 
 
 def redacted_url(text: str) -> str:
