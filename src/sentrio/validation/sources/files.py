@@ -6,7 +6,7 @@ __all__ = ("FileSet", "ParquetSource", "find_files", "make_source")
 
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,19 @@ class FileSet:
     @classmethod
     def find(cls, label: str, pattern: str, base: Path | None, fmt: str | None) -> FileSet:
         """Find the files of a path, a folder or a glob pattern, and check that they can be read."""
+        found = cls.named(label, pattern, base, fmt)
+        found.marks = [found.mark(p) for p in found.paths]
+        for each in found.paths:
+            try:
+                with each.open("rb"):
+                    pass
+            except OSError as exc:
+                raise SourceError(label, _os_problem(exc, each, pattern)) from exc
+        return found
+
+    @classmethod
+    def named(cls, label: str, pattern: str, base: Path | None, fmt: str | None) -> FileSet:
+        """Find the files of a path, a folder or a glob pattern by their names alone."""
         path = root = (base or Path()) / pattern
         try:
             if any(char in pattern for char in _MAGIC) and not path.exists():
@@ -52,15 +65,7 @@ class FileSet:
             raise SourceError(label, str(exc)) from exc
         if not paths:
             raise SourceError(label, nothing)
-        found = cls(label, paths, root)
-        found.marks = [found.mark(p) for p in paths]
-        for each in paths:
-            try:
-                with each.open("rb"):
-                    pass
-            except OSError as exc:
-                raise SourceError(label, _os_problem(exc, each, pattern)) from exc
-        return found
+        return cls(label, paths, root)
 
     def mark(self, path: Path) -> tuple[int, int, int]:
         """Return what changes when a file does: size, time of modification, and inode."""
@@ -83,6 +88,10 @@ class FileSet:
                 raise SourceError(self.label, f"{path.name} changed while it was read; run the check again")
             if number % _IN_A_STEP == _IN_A_STEP - 1:
                 yield
+
+    def folders(self, path: Path) -> Sequence[str]:
+        """Return the names of the folders between the one that was named and a file."""
+        return () if path == self.root else path.relative_to(self.root).parts[:-1]
 
     def name(self, path: Path) -> str:
         """Return how messages call one of the files."""
@@ -240,22 +249,29 @@ def make_source(data: Any, base: Path | None = None) -> Source:
 
 
 def _file_source(given: SourceOptions, base: Path | None) -> Source:
+    if given.is_database:
+        from sentrio.validation.sources.sql import SqlSource
+
+        return SqlSource(given, base)
     fmt = given.told_format
-    if fmt is not None:
+    if given.path is None:
+        assert fmt is not None
         return _of_format(fmt, given, base)
-    assert given.path is not None
     path = (base or Path()) / given.path
     suffix = suffix_of(given.path)
-    if suffix and not path.is_dir():
+    if fmt is None and suffix and not path.is_dir():
         problem = (
             f"extension {suffix!r} of {given.path!r} names no format; "
             f"known are {listed(sorted(SUFFIXES), most=99)}, or give `format`"
         )
         raise OptionValueError("data_source", "path", problem)
-    return _FolderSource(given, base)
+    if fmt is None or (fmt == "parquet" and not path.is_file()):
+        return _FolderSource(given, base)
+    return _of_format(fmt, given, base)
 
 
-def _of_format(fmt: str, given: SourceOptions, base: Path | None) -> Source:
+def _of_format(fmt: str, given: SourceOptions, base: Path | None, *, partitioned: bool = False) -> Source:
+    # The modules of formats build on this one.
     if fmt == "csv":
         from sentrio.validation.sources.csv import CsvSource
 
@@ -264,11 +280,15 @@ def _of_format(fmt: str, given: SourceOptions, base: Path | None) -> Source:
         from sentrio.validation.sources.ndjson import NdjsonSource
 
         return NdjsonSource(given, base)
-    return ParquetSource(given, base)
+    from sentrio.validation.sources.sliced import IpcSource, PartitionedParquet
+
+    if fmt == "ipc":
+        return IpcSource(given, base)
+    return PartitionedParquet(given, base) if partitioned or given.url is not None else ParquetSource(given, base)
 
 
 class _FolderSource(Source):
-    """A folder whose files tell their format when it is read."""
+    """A folder or pattern whose files tell their format and their partitions when it is read."""
 
     def __init__(self, given: SourceOptions, base: Path | None) -> None:
         super().__init__(given.shown)
@@ -277,8 +297,8 @@ class _FolderSource(Source):
 
     def prepare(self) -> Iterator[None]:
         assert self._options.path is not None
-        files = FileSet.find(self.label, self._options.path, self._base, None)
-        formats = {format_of(path.name) for path in files.paths}
+        files = FileSet.named(self.label, self._options.path, self._base, self._options.format)
+        formats = {self._options.format or format_of(path.name) for path in files.paths}
         fmt = formats.pop()
         if formats or fmt is None:
             raise SourceError(self.label, "its files have several formats or none that is known; give `format`")
@@ -286,7 +306,8 @@ class _FolderSource(Source):
             given = attrs.evolve(self._options, format=fmt)
         except OptionValueError as exc:
             raise SourceError(self.label, exc.problem) from exc
-        self._inner = _of_format(fmt, given, self._base)
+        partitioned = any("=" in folder for path in files.paths for folder in files.folders(path))
+        self._inner = _of_format(fmt, given, self._base, partitioned=partitioned)
         yield from self._inner.prepare()
 
     @property
@@ -306,6 +327,9 @@ class _FolderSource(Source):
 
     def verify(self) -> Iterator[None]:
         return self.inner.verify()
+
+    def tell(self, text: str) -> str:
+        return self._inner.tell(text) if self._inner is not None else text
 
     def close(self) -> None:
         if self._inner is not None:

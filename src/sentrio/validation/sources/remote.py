@@ -7,7 +7,7 @@ __all__ = ("RemoteFiles",)
 import urllib.error
 import urllib.request
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
@@ -52,19 +52,31 @@ class RemoteFiles:
         return urlsplit(self.url).scheme.lower() in {"http", "https"}
 
     @property
+    def is_many(self) -> bool:
+        """Whether there may be several files."""
+        return not self.is_web and (self.url.endswith("/") or any(char in self.url for char in _MAGIC))
+
+    def folders(self, path: str) -> Sequence[str]:
+        """Return the names of the folders between the one that was named and a file."""
+        plain = next((i for i, char in enumerate(self.url) if char in _MAGIC), len(self.url))
+        root = self.url[: self.url.rfind("/", 0, plain) + 1]
+        return path.removeprefix(root).split("/")[:-1] if self.is_many and path.startswith(root) else ()
+
+    @property
     def scan_options(self) -> Mapping[str, Any]:
         """What scanners are told beside the URL; credentials come from the environment."""
         if self.is_web:
             return {"glob": False}
-        return {"glob": any(char in self.url for char in _MAGIC), "storage_options": dict(_PATIENCE)}
+        return {"glob": self.is_many, "storage_options": dict(_PATIENCE)}
 
-    def name(self, path: Any) -> str:
-        """Return how messages call the file."""
-        return self.label
+    def name(self, path: str) -> str:
+        """Return how messages call one of the files."""
+        return redacted_url(path).rpartition("/")[2] if self.is_many else self.label
 
-    def error(self, path: Any, problem: str) -> SourceError:
-        """Return the error for what is wrong with the file."""
-        return SourceError(self.label, self.tell(problem))
+    def error(self, path: str, problem: str) -> SourceError:
+        """Return the error for what is wrong with one of the files."""
+        name = "" if path == self.url else f"{self.name(path)}: "
+        return SourceError(self.label, name + self.tell(problem))
 
     def verify(self) -> Iterator[None]:
         """Check that the file is the one that was found.
