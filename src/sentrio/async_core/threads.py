@@ -9,7 +9,7 @@ exit the threads that still run are named in the log and left behind.
 
 from __future__ import annotations
 
-__all__ = ("ThreadStatistics", "call_sync", "thread_statistics")
+__all__ = ("ThreadStatistics", "call_sync", "loop_poster", "thread_statistics")
 
 import atexit
 import contextvars
@@ -83,9 +83,7 @@ class _Call:
         _running.discard(self)
         if self.abandoned:
             logger.info("abandoned call %s has ended", self.name)
-        # RuntimeError: the loop has ended; nobody waits, and its limiter is gone with it.
-        with suppress(RuntimeError):
-            self.post(self._deliver)
+        self.post(self._deliver)
 
     def _deliver(self) -> None:
         self.limiter.release_on_behalf_of(self)
@@ -186,8 +184,7 @@ async def call_sync(
 
     if limiter is None:
         limiter = anyio.to_thread.current_default_thread_limiter()
-    loop: Any = anyio.lowlevel.current_token().native_token
-    post = loop.call_soon_threadsafe if hasattr(loop, "call_soon_threadsafe") else loop.run_sync_soon
+    post = loop_poster()
     if executor is None or isinstance(executor, ThreadPoolExecutor):
         context = contextvars.copy_context()
         bound: Callable[[], T] = _Bound(context.run, (func, *args))
@@ -213,6 +210,23 @@ async def call_sync(
         await _wait_after_cancellation(call, abandon_after)
         raise
     return call.unwrap()  # type: ignore[no-any-return]
+
+
+def loop_poster() -> Callable[..., None]:
+    """Return a function that has the event loop that runs now call something soon; it works in any thread.
+
+    Once the loop has ended, nobody waits for that any more, and the function does nothing.
+
+    :raises anyio.NoEventLoopError: if no event loop is running
+    """
+    loop: Any = anyio.lowlevel.current_token().native_token
+    native = loop.call_soon_threadsafe if hasattr(loop, "call_soon_threadsafe") else loop.run_sync_soon
+
+    def post(callback: Callable[..., object], *args: Any) -> None:
+        with suppress(RuntimeError):
+            native(callback, *args)
+
+    return post
 
 
 @attrs.frozen

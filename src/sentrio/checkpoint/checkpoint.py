@@ -18,6 +18,7 @@ from sentrio.checkpoint.actions import AsyncExecutable, make_action
 from sentrio.checkpoint.result import CheckpointResult
 from sentrio.checkpoint.run import CheckpointRun
 from sentrio.checkpoint.strategies import ConcurrentStrategy, ExecutionStrategy, make_strategy
+from sentrio.checkpoint.triggers import Trigger, make_trigger
 from sentrio.errors import OptionValueError, RunningLoopError, UnknownOptionError
 from sentrio.validation.report import Severity
 from sentrio.validation.run import Progress
@@ -50,6 +51,10 @@ def _actions(value: Any) -> list[Any]:
     return _list_of("actions", value)
 
 
+def _triggers(value: Any) -> list[Any]:
+    return _list_of("triggers", value)
+
+
 def _texts(value: Any) -> Any:
     return () if value is None else options.as_tuple(value)
 
@@ -78,6 +83,7 @@ class Checkpoint(metaclass=options.OptionsMeta):
         source, or a frame of Polars, pandas or pyarrow
     :param validators: names, mappings of one name to its options, or validator objects
     :param actions: run after each validation: action objects, functions, or entries like the validators'
+    :param triggers: when a runner runs it: trigger objects, or entries like the validators'
     :param validator_config: options for validators that are given by name only
     :param where: a Polars SQL condition; only rows for which it is true are looked at
     :param execution_strategy: how the actions run: ``concurrent``, ``sequential``, one of these with its options
@@ -106,6 +112,7 @@ class Checkpoint(metaclass=options.OptionsMeta):
     data_source: Any
     validators: list[Validator] = attrs.field(factory=list, converter=_validators)
     actions: list[AsyncExecutable] = attrs.field(factory=list, converter=_actions)
+    triggers: list[Trigger[Any]] = attrs.field(factory=list, converter=_triggers)
     validator_config: Mapping[str, Any] | None = attrs.field(
         default=None, kw_only=True, validator=options.optional(options.mapping())
     )
@@ -147,6 +154,7 @@ class Checkpoint(metaclass=options.OptionsMeta):
         self._label = self.source().label  # a bad data source is an error now, not when it runs
         self.validators = self._make_validators(self.validators)
         self.actions = [make_action(entry, self.base_dir) for entry in self.actions]
+        self.triggers = [make_trigger(entry) for entry in self.triggers]
         names = [validator.name for validator in self.validators if validator.name is not None]
         for name in names:
             if names.count(name) > 1:
@@ -179,6 +187,11 @@ class Checkpoint(metaclass=options.OptionsMeta):
     def add_action(self, action: Any) -> Checkpoint:
         """Add an action, given as in ``actions``; return the checkpoint itself."""
         self.actions.append(make_action(action, self.base_dir))
+        return self
+
+    def add_trigger(self, trigger: Any) -> Checkpoint:
+        """Add a trigger, given as in ``triggers``; return the checkpoint itself."""
+        self.triggers.append(make_trigger(trigger))
         return self
 
     def validate(self) -> list[str]:

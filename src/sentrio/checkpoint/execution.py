@@ -41,7 +41,6 @@ class Execution:
     :param total: how many slots there are
     :param owner: whose they are, for messages
     :param closed_error: what is raised while no work is taken
-    :param on_result: called with each result, after its slot was given back
     :param keep_interrupted: whether a run that is ended by closing the slots has a result
     """
 
@@ -50,12 +49,10 @@ class Execution:
         total: int,
         owner: str,
         closed_error: type[ClosedError],
-        on_result: Callable[[CheckpointResult], Awaitable[None]],
         *,
         keep_interrupted: bool,
     ) -> None:
         self.slots = Slots(total, math.inf, owner, closed_error)
-        self._on_result = on_result
         self._keep_interrupted = keep_interrupted
         self._loop: object = None
         self.completed_runs = 0
@@ -76,10 +73,16 @@ class Execution:
         slots.open()
 
     async def run(
-        self, checkpoint: Checkpoint, context: Mapping[str, Any] | None, *, in_call: bool = False
+        self,
+        checkpoint: Checkpoint,
+        context: Mapping[str, Any] | None,
+        on_result: Callable[[CheckpointResult], Awaitable[None]],
+        *,
+        in_call: bool = False,
     ) -> CheckpointResult | None:
         """Run a checkpoint once there is a slot, and hand out its result.
 
+        :param on_result: called with the result, after the slot was given back
         :param in_call: the caller has begun a call of the slots itself
         :return: the result; ``None`` if the slots were closed before there was one
         :raises ClosedError: if no work is taken
@@ -88,7 +91,10 @@ class Execution:
         slots = self.slots
         if self._loop is not _current_loop():
             slots.require_open()
-            raise RuntimeError(f"the {slots.owner} was started in another event loop; start it in this one")
+            problem = (
+                "runs in another event loop; call it there (anyio.from_thread.run does), or start it in this one"
+            )
+            raise RuntimeError(f"the {slots.owner} {problem}")
         if not in_call:
             slots.begin_call()
         try:
@@ -110,18 +116,20 @@ class Execution:
             if result is None and run is not None and self._keep_interrupted:
                 result = run.interrupted(f"the {slots.owner} was stopped before the run had ended")
             if result is not None:
-                await self._hand_out(result)
+                await self._hand_out(result, on_result)
             return result
         finally:
             if not in_call:
                 slots.end_call()
 
-    async def _hand_out(self, result: CheckpointResult) -> None:
+    async def _hand_out(
+        self, result: CheckpointResult, on_result: Callable[[CheckpointResult], Awaitable[None]]
+    ) -> None:
         self.completed_runs += 1
         self.failed_runs += result.status in _FAILED
         token = _calling_back.set((*_calling_back.get(), self))
         try:
-            await self._on_result(result)
+            await on_result(result)
         except anyio.get_cancelled_exc_class():
             # The run has ended: its caller gets the result, and then the cancellation.
             postpone_cancellation()

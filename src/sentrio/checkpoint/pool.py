@@ -62,9 +62,7 @@ class CheckpointPool:
         require_callback("CheckpointPool", "result_callback", result_callback)
         self._callback = result_callback
         self._callback_errors = 0
-        self._execution = Execution(
-            workers, "checkpoint pool", PoolClosedError, self._on_result, keep_interrupted=False
-        )
+        self._execution = Execution(workers, "checkpoint pool", PoolClosedError, keep_interrupted=False)
 
     @property
     def workers(self) -> int:
@@ -90,7 +88,7 @@ class CheckpointPool:
             waiting for the run
         :raises UnknownCheckpointError: for a name that nobody registered
         """
-        return self._own(await self._execution.run(resolve(checkpoint), context))
+        return self._own(await self._execution.run(resolve(checkpoint), context, self._on_result))
 
     async def submit_many(
         self, checkpoints: Iterable[Checkpoint | str], context: Mapping[str, Any] | None = None
@@ -105,7 +103,7 @@ class CheckpointPool:
         slots.begin_call()
 
         async def run(checkpoint: Checkpoint) -> CheckpointResult:
-            return self._own(await self._execution.run(checkpoint, context, in_call=True))
+            return self._own(await self._execution.run(checkpoint, context, self._on_result, in_call=True))
 
         try:
             return await run_each(run, given, slots.total)
@@ -131,7 +129,7 @@ class CheckpointPool:
         given = [resolve(checkpoint) for checkpoint in checkpoints]
 
         async def run(checkpoint: Checkpoint) -> CheckpointResult:
-            return self._own(await self._execution.run(checkpoint, context))
+            return self._own(await self._execution.run(checkpoint, context, self._on_result))
 
         return _Stream(self._execution.slots, run, given).open()
 

@@ -26,7 +26,7 @@ import attrs
 from sentrio import _options as options
 from sentrio.async_core._gather import cancelled_from_outside
 from sentrio.async_core.limits import Limit, borrowed, check_limit
-from sentrio.checkpoint.actions.base import AsyncBaseAction, AsyncExecutable, acting_within
+from sentrio.checkpoint.actions.base import Action, AsyncExecutable, acting_within
 from sentrio.checkpoint.result import ActionResult, ActionStatus, CheckpointResult
 from sentrio.errors import OptionValueError, suggestion
 
@@ -290,7 +290,7 @@ async def _execute(
     action: AsyncExecutable, checkpoint_result: CheckpointResult, timeout: float | None
 ) -> ActionResult:
     """Run one action; whatever it raises or returns, there is one result."""
-    if timeout is None or isinstance(action, AsyncBaseAction):  # which limits each of its attempts itself
+    if timeout is None or isinstance(action, Action):  # which limits each of its attempts itself
         timeout = float("inf")
     error: Exception
     with anyio.CancelScope(deadline=anyio.current_time() + timeout) as scope:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 __all__ = (
+    "Action",
     "ActionConfig",
     "ActionResult",
     "ActionStatus",
     "AsyncBaseAction",
     "AsyncExecutable",
+    "BaseAction",
     "CustomAction",
+    "NotificationConfig",
     "NotifyCondition",
+    "SlackNotification",
     "StoreValidationResult",
+    "SyncExecutable",
+    "WebhookAction",
     "make_action",
 )
 
@@ -18,15 +24,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sentrio.checkpoint.actions.base import ActionConfig, AsyncBaseAction, AsyncExecutable, NotifyCondition
+from sentrio.checkpoint.actions.base import Action, AsyncBaseAction, AsyncExecutable, BaseAction, SyncExecutable
+from sentrio.checkpoint.actions.config import ActionConfig, NotificationConfig, NotifyCondition
 from sentrio.checkpoint.actions.custom import CustomAction
+from sentrio.checkpoint.actions.slack import SlackNotification
 from sentrio.checkpoint.actions.store import StoreValidationResult
+from sentrio.checkpoint.actions.webhook import WebhookAction
 from sentrio.checkpoint.result import ActionResult, ActionStatus
 from sentrio.errors import OptionValueError, UnknownNameError
 
-_CLASSES: dict[str, type[AsyncBaseAction[Any]]] = {
-    cls.action_type: cls for cls in (StoreValidationResult, CustomAction)
-}
+_BUILT_IN: tuple[type[Action[Any]], ...] = (StoreValidationResult, SlackNotification, WebhookAction, CustomAction)
+_CLASSES = {cls.action_type: cls for cls in _BUILT_IN}
 
 
 def make_action(entry: object, base_dir: Path | None = None) -> AsyncExecutable:
