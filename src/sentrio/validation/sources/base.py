@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ("UNREADABLE", "Description", "Morsel", "ReadAsText", "Reader", "Source", "redacted_url")
+__all__ = ("UNREADABLE", "Description", "Morsel", "ReadAsText", "Reader", "Source", "concealed", "redacted_url")
 
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 import attrs
 import polars as pl
@@ -118,6 +119,15 @@ class Source(ABC):
     def tell(self, text: str) -> str:
         """Return a message about the source in words that everybody may see."""
         return text
+
+
+def concealed(text: str, url: str) -> str:
+    """Return text without user, password and query of a URL, however they are written there."""
+    parts = urlsplit(url)
+    secrets = {parts.query, parts.netloc.rpartition("@")[0], parts.password or ""}
+    for secret in sorted(filter(None, secrets | {unquote(each) for each in secrets}), key=len, reverse=True):
+        text = text.replace(f"?{secret}", "").replace(f"{secret}@", "").replace(secret, "[...]")
+    return redacted_url(text)
 
 
 def redacted_url(text: str) -> str:

@@ -15,9 +15,10 @@ import polars as pl
 
 from sentrio.errors import OptionValueError, SourceError
 from sentrio.validation.sources.base import Description, Morsel, Reader, Source
-from sentrio.validation.sources.frames import FrameSource, LazySource, as_frame
+from sentrio.validation.sources.frames import FrameSource, LazySource, PandasSource, as_frame, is_pandas
 from sentrio.validation.sources.options import SUFFIXES, SourceOptions, format_of, suffix_of
 from sentrio.validation.sources.remote import RemoteFiles
+from sentrio.validation.sources.streams import StreamSource, is_stream
 from sentrio.validation.wording import first_line, listed
 
 _MAGIC = "*?["
@@ -93,15 +94,15 @@ class FileSet:
         """Return the names of the folders between the one that was named and a file."""
         return () if path == self.root else path.relative_to(self.root).parts[:-1]
 
-    def name(self, path: Path) -> str:
+    def name(self, path: Any) -> str:
         """Return how messages call one of the files."""
-        return path.name
+        return str(path.name)
 
     def display(self, path: Path) -> str:
         """Return how messages about one of the files begin: with nothing where there is only one."""
         return "" if len(self.paths) == 1 else f"{path.name}: "
 
-    def error(self, path: Path, problem: str) -> SourceError:
+    def error(self, path: Any, problem: str) -> SourceError:
         """Return the error for what is wrong with one of the files."""
         return SourceError(self.label, self.display(path) + problem)
 
@@ -227,7 +228,8 @@ class ParquetSource(Source):
 def make_source(data: Any, base: Path | None = None) -> Source:
     """Return the source for what a user named as data.
 
-    :param data: a path or URL; a mapping of :class:`SourceOptions`; a frame of Polars, pandas or pyarrow
+    """Return the source of files of one format; its modules build on this one, so they are imported here."""
+        ``__arrow_c_stream__``
     :param base: the folder that relative paths start from; ``None``: the working directory
     :raises UnknownOptionError: if the mapping has an option that nobody knows
     :raises OptionValueError: if an option is bad, or ``data`` is none of these
@@ -241,10 +243,14 @@ def make_source(data: Any, base: Path | None = None) -> Source:
         return FrameSource(frame)
     if isinstance(frame, pl.LazyFrame):
         return LazySource(frame)
+    if is_pandas(data):
+        return PandasSource(data)
+    if is_stream(data):
+        return StreamSource(data)
     raise OptionValueError(
         "data_source",
         "data_source",
-        f"data_source must be a path, a frame, or a mapping with a path, got {type(data).__name__}",
+        f"data_source must be a path, a frame, or a mapping with a path or URL, got {type(data).__name__}",
     )
 
 
@@ -280,11 +286,16 @@ def _of_format(fmt: str, given: SourceOptions, base: Path | None, *, partitioned
         from sentrio.validation.sources.ndjson import NdjsonSource
 
         return NdjsonSource(given, base)
+    if fmt == "excel":
+        from sentrio.validation.sources.excel import ExcelSource
+
+        return ExcelSource(given, base)
     from sentrio.validation.sources.sliced import IpcSource, PartitionedParquet
 
     if fmt == "ipc":
         return IpcSource(given, base)
-    return PartitionedParquet(given, base) if partitioned or given.url is not None else ParquetSource(given, base)
+    cls = PartitionedParquet if partitioned or given.url is not None else ParquetSource
+    return cls(given, base)
 
 
 class _FolderSource(Source):

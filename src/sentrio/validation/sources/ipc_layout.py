@@ -119,7 +119,7 @@ def _file(file: IO[bytes], size: int) -> Generator[None, None, Layout]:
 
 
 def _messages(file: IO[bytes], at: int, end: int) -> Generator[None, None, list[Message]]:
-    """Return the messages between two places; nothing but its mark says where a stream ends, so that must be there."""
+    """Return the messages between two places. Only its mark tells where a stream ends, so that must be there."""
     ended = False
     found: list[Message] = []
     while at < end:

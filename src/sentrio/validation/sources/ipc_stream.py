@@ -91,6 +91,7 @@ class StreamReader(Reader):
         self._parts: _Parts | None = None
         self._rest = pl.DataFrame(schema=schema)
         self._index = self._row = 0
+        self._closed = False
 
     def read(self, rows: int) -> Morsel | None:
         """Return the next rows."""
@@ -116,19 +117,23 @@ class StreamReader(Reader):
                     return None
                 self._path, layout = self._files.pop(0)
                 self._file = self._path.open("rb")
+                if self._closed:  # by a cancelled run that left this call behind
+                    self._end_file()
+                    return None
                 self._parts = _Parts(self._file, layout)
-            stream = self._parts.next_stream(rows)
+            parts = self._parts
+            stream = parts.next_stream(rows)
             if stream is not None:
                 return self._partitions.apply(pl.read_ipc_stream(BytesIO(stream)).lazy(), self._path).collect()
             self._end_file()
 
     def _end_file(self) -> None:
         self._parts = None
-        if self._file is not None:
-            self._file.close()
-        self._file = None
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
 
     def close(self) -> None:
         """Close the file."""
-        self._files = []
+        self._closed, self._files = True, []
         self._end_file()

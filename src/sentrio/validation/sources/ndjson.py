@@ -90,5 +90,3 @@ def _fault(line: str) -> str | None:
     except (RecursionError, ValueError):
         return "no JSON that could be read: it is nested too deeply, or holds a number that is too long"
     return None if isinstance(found, dict) else "no JSON object"
-
-

@@ -192,7 +192,9 @@ class SourceOptions(metaclass=options.OptionsMeta):
 
     def _check_database(self) -> None:
         if self.url is None:
-            raise _refuse("table", f"table and query are for databases; give `url`, for instance sqlite:///{self.path}")
+            raise _refuse(
+                "table", f"table and query are for databases; give `url`, for instance sqlite:///{self.path}"
+            )
         if self.table is not None and self.query is not None:
             raise _refuse("query", "table and query are both given; give one of them")
         if self.format is not None:

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 import attrs
 
 from sentrio.errors import SourceError
-from sentrio.validation.sources.base import redacted_url
+from sentrio.validation.sources.base import concealed, redacted_url
 
 # How long a store may keep a scanner waiting; its own patience is ten tries and three minutes. For plain HTTP
 # Polars takes no such options, so a server is asked once before it is read.
@@ -69,11 +69,11 @@ class RemoteFiles:
             return {"glob": False}
         return {"glob": self.is_many, "storage_options": dict(_PATIENCE)}
 
-    def name(self, path: str) -> str:
+    def name(self, path: Any) -> str:
         """Return how messages call one of the files."""
         return redacted_url(path).rpartition("/")[2] if self.is_many else self.label
 
-    def error(self, path: str, problem: str) -> SourceError:
+    def error(self, path: Any, problem: str) -> SourceError:
         """Return the error for what is wrong with one of the files."""
         name = "" if path == self.url else f"{self.name(path)}: "
         return SourceError(self.label, name + self.tell(problem))
@@ -90,11 +90,7 @@ class RemoteFiles:
 
     def tell(self, text: str) -> str:
         """Return a message without user, password and query of the URL, however they are written."""
-        parts = urlsplit(self.url)
-        secrets = {parts.query, parts.netloc.rpartition("@")[0], parts.password or ""}
-        for secret in sorted(filter(None, secrets | {unquote(each) for each in secrets}), key=len, reverse=True):
-            text = text.replace(f"?{secret}", "").replace(f"{secret}@", "").replace(secret, "[...]")
-        return redacted_url(text).removeprefix("object-store error: ")
+        return concealed(text, self.url).removeprefix("object-store error: ")
 
     def _ask(self) -> tuple[str, ...] | None:
         """Return what changes when the file of a web server does: ETag, time of modification, and size."""

@@ -55,7 +55,9 @@ class Scratch:
             self._paths.pop().unlink(missing_ok=True)
 
 
-def transcoded(fail: Callable[[str], SourceError], path: Path, encoding: str, target: IO[bytes] | None) -> Iterator[None]:
+def transcoded(
+    fail: Callable[[str], SourceError], path: Path, encoding: str, target: IO[bytes] | None
+) -> Iterator[None]:
     """Copy a text file as UTF-8, unpacked if it is packed, in short steps.
 
     :param fail: makes an error of what is wrong

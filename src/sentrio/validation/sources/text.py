@@ -69,9 +69,7 @@ class TextSource(Source):
         yield
         self._files = find_files(self.options, self._base, self.format)
         for path in self.files.paths:
-            if isinstance(path, str):
-                self.readable.append(path)
-            elif self._look(path):
+            if isinstance(path, str) or self._look(path):
                 self.readable.append(path)
             else:
                 copy, target = self._scratch.make(f".{self.format}")

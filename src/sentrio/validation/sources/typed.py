@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ("TEXT", "FitsType", "cast_texts", "described", "told_types")
+__all__ = ("TEXT", "FitsType", "cast_text", "cast_texts", "described", "is_cast", "told_types", "with_given")
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -67,7 +67,12 @@ def described(types: Mapping[str, pl.DataType], *, text: bool, **more: Any) -> D
 
 
 def told_types(
-    label: str, told: Mapping[str, pl.DataType], head: pl.DataFrame, given: Mapping[str, pl.DataType], *, more: bool = False
+    label: str,
+    told: Mapping[str, pl.DataType],
+    head: pl.DataFrame,
+    given: Mapping[str, pl.DataType],
+    *,
+    more: bool = False,
 ) -> dict[str, pl.DataType]:
     """Return the types of columns: what the options say, else what the first rows tell.
 
@@ -77,10 +82,16 @@ def told_types(
     :param more: the options may name columns that the first rows lack
     :raises SourceError: if the options name a column that is not there
     """
-    types: dict[str, pl.DataType] = {}
-    for name, dtype in told.items():
-        # A column without any value has no type yet, which is not the same as being text.
-        types[name] = pl.Null() if head[name].null_count() == head.height else dtype
+    # A column without any value has no type yet, which is not the same as being text.
+    types = {name: pl.Null() if head[name].null_count() == head.height else dtype for name, dtype in told.items()}
+    return with_given(label, types, given, more=more)
+
+
+def with_given(
+    label: str, told: Mapping[str, pl.DataType], given: Mapping[str, pl.DataType], *, more: bool = False
+) -> dict[str, pl.DataType]:
+    """Return types with those that the options name in their place; see :func:`told_types`."""
+    types = dict(told)
     for name, dtype in given.items():
         if name not in types and not more:
             problem = f"`schema` names column {name!r}, which is not there{suggestion(name, tuple(types))}"
@@ -93,11 +104,12 @@ def cast_texts(batch: pl.DataFrame, types: Mapping[str, pl.DataType]) -> pl.Lazy
     """Give a batch that was read as text its types, and keep the texts beside the values."""
     cast = {name: dtype for name, dtype in types.items() if is_cast(dtype)}
     texts = [pl.col(name).alias(TEXT + name) for name in cast]
-    values = [_cast(pl.col(name), dtype) for name, dtype in cast.items()]
+    values = [cast_text(pl.col(name), dtype) for name, dtype in cast.items()]
     return batch.lazy().with_columns(texts).with_columns(values)
 
 
-def _cast(text: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+def cast_text(text: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    """Return the values that texts stand for, null for one that stands for none of this type."""
     if dtype == pl.Boolean:
         return text.str.to_lowercase().replace_strict(
             {"true": True, "false": False}, default=None, return_dtype=pl.Boolean
