@@ -228,8 +228,8 @@ class ParquetSource(Source):
 def make_source(data: Any, base: Path | None = None) -> Source:
     """Return the source for what a user named as data.
 
-    """Return the source of files of one format; its modules build on this one, so they are imported here."""
-        ``__arrow_c_stream__``
+    :param data: a path or URL; a mapping of :class:`SourceOptions`; a frame of Polars, pandas or pyarrow;
+        whatever has ``__arrow_c_stream__``
     :param base: the folder that relative paths start from; ``None``: the working directory
     :raises UnknownOptionError: if the mapping has an option that nobody knows
     :raises OptionValueError: if an option is bad, or ``data`` is none of these
