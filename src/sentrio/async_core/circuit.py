@@ -10,7 +10,6 @@ from __future__ import annotations
 __all__ = ("Attempt", "CircuitBreaker", "CircuitState", "CircuitStatistics")
 
 import enum
-import math
 import time
 import weakref
 from collections import deque
