@@ -596,3 +596,25 @@ def test_refuses_values_out_of_range(call: Callable[[AsyncStream[int]], object],
 def test_refuses_what_is_no_stream_or_function(call: Callable[[], object], error: str) -> None:
     with pytest.raises(TypeError, match=error):
         call()
+
+
+async def test_a_turn_of_the_loop_loses_no_wake_up() -> None:
+    """The loop gets its turn between two items: what arrives in that moment must be seen."""
+    queue = AsyncQueue[int](1)
+
+    async def produce() -> None:
+        async with queue:
+            for number in range(150):
+                await queue.put(number)
+
+    def slow(item: Any) -> Any:
+        time.sleep(0.001)  # a few of them are longer than a stream goes on without a turn
+        return item
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(produce)
+            assert await queue.stream().map(slow).count() == 150
+        assert await async_merge(numbers(150)).map(slow).count() == 150
+        assert await AsyncStream(numbers(150)).map(double, max_concurrency=2).map(slow).count() == 150
+        assert await AsyncStream(numbers(150)).batch(2, timeout=60).map(slow).count() == 75
