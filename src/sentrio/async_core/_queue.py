@@ -215,7 +215,7 @@ class AsyncQueue(Generic[T]):
         return AsyncStream(self)
 
     def __aiter__(self) -> StreamIterator[T]:
-        return StreamIterator(self, (), bare=True)
+        return StreamIterator[T](self, (), bare=True).measured()
 
     async def __aenter__(self) -> Self:
         return self

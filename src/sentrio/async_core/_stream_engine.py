@@ -8,26 +8,24 @@ from __future__ import annotations
 
 __all__ = (
     "SKIP",
-    "AsyncOrigin",
     "Link",
+    "Meter",
     "Op",
     "Origin",
     "Source",
     "Stage",
     "StreamIterator",
-    "SyncOrigin",
-    "origin_of",
 )
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from time import perf_counter
 from types import CoroutineType, TracebackType
-from typing import Any, Generic, NamedTuple, Protocol, Self, TypeVar, cast
+from typing import Any, Generic, NamedTuple, Protocol, Self, TypeVar
 
 import anyio
 import anyio.lowlevel
 
-from sentrio.async_core.background import BackgroundTask
+from sentrio.async_core.telemetry import Span, is_active, metric_counter, span
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -43,8 +41,8 @@ _YIELD_SECONDS = 0.004
 _GLANCE_SECONDS = 0.001
 _MOST_BETWEEN_GLANCES = 256
 
-# The finaliser of a source that nobody waits for.
-_CLEANUP_SECONDS = 3.0
+_items_out = metric_counter("sentrio.stream.items")
+_passes = metric_counter("sentrio.stream.passes")
 
 
 class Op(NamedTuple):
@@ -74,6 +72,42 @@ class Link:
 
 #: Begins one iteration of a stage, given its link and its place in the chain.
 Stage = Callable[[Link, int], Op]
+
+
+class Meter:
+    """Counts what comes out of one iteration, for telemetry."""
+
+    __slots__ = ("_ended", "_items", "_own", "_span")
+
+    def __init__(self, around: Span | None) -> None:
+        self._own = around is None
+        self._span = span("sentrio.stream").start() if around is None else around
+        self._items = 0
+        self._ended = False
+
+    def count(self, item: Any) -> Any:
+        """Count an item that is given out."""
+        self._items += 1
+        return item
+
+    def end(self, kind: type[BaseException] | None = None, *, left: bool = False) -> None:
+        """Report, the first time that it is called.
+
+        :param kind: the type of the exception that ended the iteration
+        :param left: whether it was left before its end
+        """
+        if self._ended:
+            return
+        self._ended = True
+        outcome = "left" if left else "finished"
+        if kind is not None:
+            outcome = "failed" if issubclass(kind, Exception) else "cancelled"
+        self._span.set_attribute("sentrio.stream.items", self._items)
+        self._span.set_attribute("sentrio.stream.outcome", outcome)
+        if self._own:
+            self._span.end(kind)
+        _items_out(self._items)
+        _passes(1, outcome=outcome)
 
 
 class Source(Protocol):
@@ -108,115 +142,10 @@ class Origin(Protocol):
         ...
 
 
-class SyncOrigin:
-    """Any iterable."""
-
-    def __init__(self, source: Any) -> None:
-        self._source = source
-        self._once = iter(source) is source
-        self._used = False
-
-    def open(self, *, bare: bool) -> Source:
-        _refuse_second_use(self)
-        return _SyncSource(iter(self._source))
-
-
-class _SyncSource:
-    def __init__(self, items: Iterator[Any]) -> None:
-        self.items = items
-
-    async def step(self) -> Any:
-        raise StopAsyncIteration
-
-    def begin(self) -> None:
-        pass
-
-    async def aclose(self) -> None:
-        self.drop()
-
-    def drop(self) -> None:
-        # Generators only: a file, say, is its own iterator, and may be wanted for more.
-        if isinstance(self.items, Generator):
-            self.items.close()
-
-
-class AsyncOrigin:
-    """Any async iterable."""
-
-    def __init__(self, source: Any) -> None:
-        self._source = source
-        # Asking an async generator for its iterator is free; asking anything else may have effects.
-        self._once = isinstance(source, AsyncIterator)
-        self._used = False
-
-    def open(self, *, bare: bool) -> Source:
-        _refuse_second_use(self)
-        return _AsyncSource(aiter(self._source), bare=bare)
-
-
-class _AsyncSource:
-    items = None
-
-    def __init__(self, iterator: Any, *, bare: bool) -> None:
-        self.step = iterator.__anext__
-        self._iterator = iterator
-        # Iterations of our own close their sources themselves when they are forgotten.
-        self._guarded = bare and hasattr(iterator, "aclose") and not isinstance(iterator, StreamIterator)
-        self._closer: BackgroundTask[None] | None = None
-
-    def begin(self) -> None:
-        if self._guarded:
-            self._closer = BackgroundTask.start_soon(_close_when_left, self._iterator, name="sentrio: close a source")
-
-    async def aclose(self) -> None:
-        try:
-            if hasattr(self._iterator, "aclose"):
-                await self._iterator.aclose()
-        finally:
-            if self._closer is not None:
-                await self._closer.aclose()
-
-    def drop(self) -> None:
-        pass  # the closer is forgotten together with this object
-
-
-def _refuse_second_use(origin: Any) -> None:
-    if origin._used and origin._once:
-        raise RuntimeError("this stream has been used, and its source can be read only once; make a new one")
-    origin._used = True
-
-
-def _refuse_early_end(exc: BaseException) -> None:
-    if isinstance(exc, StopAsyncIteration):
-        raise RuntimeError("a function of a stream raised StopAsyncIteration") from exc  # noqa: TRY004
-
-
-async def _close_when_left(source: Any) -> None:
-    try:
-        await anyio.sleep_forever()
-    finally:
-        with anyio.move_on_after(_CLEANUP_SECONDS, shield=True):
-            await source.aclose()
-
-
-def origin_of(source: Any) -> Origin:
-    """Return the origin for whatever a stream is made of.
-
-    :raises TypeError: if it can not be iterated over
-    """
-    own = getattr(source, "_stream_origin_", None)
-    if own is not None:
-        return cast("Origin", own())
-    if hasattr(source, "__aiter__"):
-        return AsyncOrigin(source)
-    if hasattr(source, "__iter__"):
-        return SyncOrigin(source)
-    raise TypeError(f"a stream needs an iterable or an async iterable, got {source!r}")
-
-
 class StreamIterator(Generic[T_co]):
     """One pass over a stream, for ``async for``; ``async with`` closes its sources at once."""
 
+    # Passes inside of other passes are not measured; those that a user sees are given a meter by `measured`.
     __slots__ = (
         "__weakref__",
         "_begun",
@@ -226,6 +155,7 @@ class StreamIterator(Generic[T_co]):
         "_glanced",
         "_left",
         "_link",
+        "_meter",
         "_ops",
         "_several",
         "_source",
@@ -239,10 +169,22 @@ class StreamIterator(Generic[T_co]):
         begun = [stage(self._link, index) for index, stage in enumerate(stages)]
         self._ops = [(op.keeps, op.call) for op in begun]
         self._flushes = [op.flush for op in begun]
+        self._meter: Meter | None = None
         self._left = self._several = 1  # items until the next glance at the clock
         self._glanced = self._yielded = perf_counter()
         self._source = origin.open(bare=bare)
         self._closed = False
+
+    def measured(self, around: Span | None = None) -> Self:
+        """Report this iteration to telemetry, if anybody listens.
+
+        :param around: a span that lasts as long as the iteration; ``None`` makes one
+        """
+        if is_active():
+            self._meter = Meter(around)
+            self._ops.append((None, self._meter.count))
+            self._flushes.append(None)
+        return self
 
     def __aiter__(self) -> Self:
         return self
@@ -312,14 +254,20 @@ class StreamIterator(Generic[T_co]):
             raise  # whoever closes this coroutine does not let it await
         except BaseException as exc:
             self._busy = False
+            self._report(type(exc))
             await self.aclose()
             _refuse_early_end(exc)
             raise
         self._busy = False
+        self._report()
         await self.aclose()
         if take is None:
             raise StopAsyncIteration
         return None
+
+    def _report(self, kind: type[BaseException] | None = None, *, left: bool = False) -> None:
+        if self._meter is not None:
+            self._meter.end(kind, left=left)
 
     def _left_over(self) -> tuple[Any, list[tuple[bool | None, Callable[[Any], Any]]]]:
         """Return what the next stage has kept to itself, and the stages after it; at the end, the end."""
@@ -357,6 +305,7 @@ class StreamIterator(Generic[T_co]):
         if self._busy:
             raise RuntimeError("another task is waiting for the next item of this iteration")
         self._closed = True
+        self._report(left=True)
         # Whoever asks once more is at the end.
         self._link.finish(len(self._ops))
         await self._source.aclose()
@@ -373,4 +322,10 @@ class StreamIterator(Generic[T_co]):
         # A bare `async for` that was left early. Tasks end and async sources are closed by the background
         # tasks that are forgotten together with this object.
         if not self._closed:
+            self._report(left=True)
             self._source.drop()
+
+
+def _refuse_early_end(exc: BaseException) -> None:
+    if isinstance(exc, StopAsyncIteration):
+        raise RuntimeError("a function of a stream raised StopAsyncIteration") from exc  # noqa: TRY004
