@@ -19,6 +19,7 @@ __all__ = (
     "Unique",
     "Validator",
     "make_validator",
+    "row_rule",
 )
 
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
         Unique,
         Validator,
         make_validator,
+        row_rule,
     )
 
 _METRICS = frozenset({"Count", "Max", "Metric", "Min", "NullCount"})

@@ -14,19 +14,27 @@ __all__ = (
     "make_action",
 )
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from sentrio._plugins import Registry
 from sentrio.checkpoint.actions.base import ActionConfig, AsyncBaseAction, AsyncExecutable, NotifyCondition
 from sentrio.checkpoint.actions.custom import CustomAction
 from sentrio.checkpoint.actions.store import StoreValidationResult
 from sentrio.checkpoint.result import ActionResult, ActionStatus
-from sentrio.errors import OptionValueError, UnknownNameError
+from sentrio.errors import OptionValueError
 
-_CLASSES: dict[str, type[AsyncBaseAction[Any]]] = {
-    cls.action_type: cls for cls in (StoreValidationResult, CustomAction)
-}
+_CLASSES: tuple[type[AsyncBaseAction[Any]], ...] = (StoreValidationResult, CustomAction)
+
+
+def _names(cls: type[AsyncBaseAction[Any]]) -> Iterable[str]:
+    return (cls.action_type,) if "action_type" in cls.__dict__ else ()
+
+
+#: Action types by name: the built-in ones, those of plugins, and those that installed packages offer.
+REGISTRY: Registry[AsyncBaseAction[Any]] = Registry("action", AsyncBaseAction, _names)
+REGISTRY.build_in(_CLASSES)
 
 
 def make_action(entry: object, base_dir: Path | None = None) -> AsyncExecutable:
@@ -36,6 +44,7 @@ def make_action(entry: object, base_dir: Path | None = None) -> AsyncExecutable:
         name to its options
     :param base_dir: the folder that relative paths in an entry's options start from
     :raises UnknownNameError: if there is no such type
+    :raises PluginError: if an installed package offers it, and it can not be used
     :raises UnknownOptionError: if it does not know an option
     :raises OptionValueError: if an option has a bad value
     :raises TypeError: if the entry is none of these
@@ -60,8 +69,6 @@ def make_action(entry: object, base_dir: Path | None = None) -> AsyncExecutable:
 
 
 def _named(name: str, given: dict[str, Any], base_dir: Path | None) -> AsyncExecutable:
-    if name not in _CLASSES:
-        raise UnknownNameError("action", name, tuple(_CLASSES))
-    action = _CLASSES[name](**given)
+    action = REGISTRY.find(name)(**given)
     action.base_dir = base_dir
     return action

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = (
+    "REGISTRY",
     "ColumnRule",
     "InRange",
     "InSet",
@@ -16,14 +17,17 @@ __all__ = (
     "Unique",
     "Validator",
     "make_validator",
+    "row_rule",
     "validator_names",
 )
 
 from collections.abc import Mapping
 from typing import Any
 
-from sentrio.errors import OptionValueError, UnknownNameError
-from sentrio.validation.validators._base import ColumnRule, RowRule, StatisticRule, TableRule, Validator
+from sentrio.errors import OptionValueError
+from sentrio.validation.validators._base import ColumnRule, RowRule, TableRule, Validator
+from sentrio.validation.validators._registry import REGISTRY
+from sentrio.validation.validators.custom import StatisticRule, row_rule
 from sentrio.validation.validators.nulls import NotNull
 from sentrio.validation.validators.ranges import InRange
 from sentrio.validation.validators.sets import InSet
@@ -33,12 +37,12 @@ from sentrio.validation.validators.text import MatchesRegex
 from sentrio.validation.validators.uniqueness import Unique
 
 _CLASSES: tuple[type[Validator], ...] = (NotNull, InRange, InSet, MatchesRegex, Unique, RowCount, Mean)
-_BY_NAME: dict[str, type[Validator]] = {name: cls for cls in _CLASSES for name in (cls.validator_name, *cls.aliases)}
+REGISTRY.build_in(_CLASSES)
 
 
 def validator_names() -> tuple[str, ...]:
-    """Return all names and aliases, sorted."""
-    return tuple(sorted(_BY_NAME))
+    """Return all names and aliases, sorted, those of custom rules and installed packages too."""
+    return REGISTRY.names()
 
 
 def make_validator(entry: object) -> Validator:
@@ -46,6 +50,7 @@ def make_validator(entry: object) -> Validator:
 
     :param entry: a validator; its name; or a mapping of one name to its options (``None``: no options)
     :raises UnknownNameError: if no validator has that name
+    :raises PluginError: if an installed package offers it, and it can not be used
     :raises UnknownOptionError: if it does not know an option
     :raises OptionValueError: if an option has a bad value, or the entry is none of these
     """
@@ -67,9 +72,8 @@ def make_validator(entry: object) -> Validator:
 
 
 def _named(name: str, given: Mapping[str, Any]) -> Validator:
-    if name not in _BY_NAME:
-        raise UnknownNameError("validator", name, validator_names())
+    cls = REGISTRY.find(name)
     for option in given:
         if not isinstance(option, str):
             raise OptionValueError(name, str(option), f"the name of an option must be text, got {option!r}")
-    return _BY_NAME[name](**given)
+    return cls(**given)

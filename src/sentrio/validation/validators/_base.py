@@ -7,7 +7,7 @@ their values.
 
 from __future__ import annotations
 
-__all__ = ("Check", "ColumnRule", "RowRule", "StatisticRule", "TableRule", "Validator", "Verdict", "fits")
+__all__ = ("KINDS", "Check", "ColumnRule", "RowRule", "StatisticRule", "TableRule", "Validator", "Verdict", "fits")
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ from sentrio.validation.report import CheckOutcome, Severity
 Schema = Mapping[str, pl.DataType]
 Values = Mapping[str, Any]
 
-_KINDS = {
+KINDS = {
     "any": "any",
     "number": "numeric",
     "float": "float",
@@ -192,7 +192,7 @@ class ColumnRule(Validator):
             return [self._bind_named(name, schema) for name in names]
         fitting = [name for name, dtype in schema.items() if fits(self.kind, dtype)]
         if not fitting:
-            problem = f"no column fits: it applies to {_KINDS[self.kind]} columns; there are {_describe(schema)}"
+            problem = f"no column fits: it applies to {KINDS[self.kind]} columns; there are {_describe(schema)}"
             return [self.unmatched(problem)]
         return [self._bind_named(name, schema) for name in fitting]
 
@@ -210,7 +210,7 @@ class ColumnRule(Validator):
         if name not in schema:
             return f"no column {name!r}{suggestion(name, tuple(schema))}"
         if not fits(self.kind, schema[name]):
-            return f"column {name!r} is {schema[name]}; the rule applies to {_KINDS[self.kind]} columns"
+            return f"column {name!r} is {schema[name]}; the rule applies to {KINDS[self.kind]} columns"
         return ""
 
     @abstractmethod
@@ -343,7 +343,7 @@ class StatisticRule(ColumnRule, Bounded):
         """Return the metrics that the statistic is computed from."""
 
     @abstractmethod
-    def observe(self, **values: Any) -> float | None:
+    def observe(self, *args: Any, **values: Any) -> float | None:
         """Compute the statistic from the values of the metrics; ``None`` if there were no values."""
 
     def bind_column(self, name: str, dtype: pl.DataType) -> Check:
@@ -355,12 +355,16 @@ class StatisticRule(ColumnRule, Bounded):
         """Compare the statistic with the bounds; a statistic of no values fails."""
         names = self.metrics(check.columns[0])
         value = None if check.untyped else self.observe(**{name: values[name] for name in names})
+        return self.verdict(value, values["evaluated"])
+
+    def verdict(self, value: float | None, evaluated: int | None) -> Verdict:
+        """Compare a value with the bounds."""
         if value is None:
-            return Verdict(outcome=CheckOutcome.FAILED, evaluated=values["evaluated"], message="there are no values")
+            return Verdict(outcome=CheckOutcome.FAILED, evaluated=evaluated, message="there are no values")
         if self.within(value):
-            return Verdict(outcome=CheckOutcome.PASSED, evaluated=values["evaluated"], observed=value)
+            return Verdict(outcome=CheckOutcome.PASSED, evaluated=evaluated, observed=value)
         message = f"{self.validator_name} is {wording.number_text(value)}, expected {self.expected}"
-        return Verdict(outcome=CheckOutcome.FAILED, evaluated=values["evaluated"], observed=value, message=message)
+        return Verdict(outcome=CheckOutcome.FAILED, evaluated=evaluated, observed=value, message=message)
 
 
 @attrs.define(kw_only=True)
