@@ -33,7 +33,7 @@ class Unit(enum.StrEnum):
 
 
 @row_rule("everything", expected="a multiple of {factor} in {unit}")
-def everything(
+def everything(  # type: ignore[no-untyped-def]  # as people write them
     nw: Any,
     column: str,
     *,
@@ -45,7 +45,7 @@ def everything(
     names: list[str] = [],  # noqa: B006  # copied for each rule: the test below holds it
     pair: tuple[int, ...] = (),
     unit: Unit = Unit.METRE,
-    loose=1,  # type: ignore[no-untyped-def]
+    loose=1,
     free=None,
 ) -> Any:
     return nw.col(column) % factor == 0
@@ -263,6 +263,21 @@ def test_expressions_that_can_not_be_right_are_errors_of_their_check_alone() -> 
         bad, good = checks({"a": [1, 2, None], "b": [1, 1, 2]}, [rule(make)(column="a"), "not_null"])[:2]
         assert (bad.outcome, good.outcome) == ("error", "failed")
         assert said in bad.message
+
+
+@pytest.mark.filterwarnings("ignore::polars.exceptions.PolarsInefficientMapWarning")
+def test_python_code_that_raises_on_some_value_is_an_error_of_its_check_alone() -> None:
+    def reciprocal(value: int) -> bool:
+        return 1 / value > 0
+
+    rule = row_rule("reciprocal")(lambda nw, column: nw.col(column).map_elements(reciprocal, return_dtype=pl.Boolean))
+    data = {"a": [3, 7, 0, 1], "b": [1, 2, 3, 4]}
+    bad, good, other = checks(data, [rule(column="a"), rule(column="b"), {"range": {"column": "a", "min": 0}}])
+    assert (bad.outcome, bad.message) == ("error", "ZeroDivisionError: division by zero")
+    assert good.passed
+    assert other.passed
+    (alone,) = checks(data, [rule(column="a")])
+    assert alone.message == "ZeroDivisionError: division by zero"
 
 
 def test_a_statistic_is_one_check_of_the_table_or_one_a_column() -> None:

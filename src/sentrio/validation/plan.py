@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 import polars as pl
 
-from sentrio.validation.metrics import Metric, ScanMetric
+from sentrio.validation.metrics import Matching, Metric, ScanMetric
 from sentrio.validation.validators import Validator
 from sentrio.validation.validators._base import Check, Schema
 from sentrio.validation.wording import first_line
@@ -172,15 +172,16 @@ def measure(
         part = _rows(frame, group, first_row)
         try:
             states = _measure_group(group, part, first_row)
-        except pl.exceptions.PolarsError:
+        except Exception:  # noqa: BLE001  # an expression may call Python code, which may raise anything
             states = _isolate(phase, group, part, first_row, result.errors)
             if all(check.id in result.errors for check in group.checks):
                 # Every check fails: perhaps it is the data that can not be read, and then this raises.
                 frame.lazy().collect()
         result.states.append(states)
         if options.most:
-            for check, failed in _failing(phase, group, states, sampled):
-                result.samples[check.id] = _sample(check, frame, group, first_row, min(failed, options.most), options)
+            for check, fails, failed in _failing(phase, group, states, sampled):
+                most = min(failed, options.most)
+                result.samples[check.id] = _sample(check, fails, frame, group, first_row, most, options)
     return result
 
 
@@ -225,25 +226,31 @@ def _isolate(phase: Phase, group: Group, part: Frame, first_row: int, errors: di
         try:
             for place, state in zip(places, _measure_group(alone, part, first_row), strict=True):
                 states[place] = state
-        except pl.exceptions.PolarsError as exc:
-            errors[check.id] = first_line(exc)
+        except Exception as exc:  # noqa: BLE001  # an expression may call Python code, which may raise anything
+            ours = isinstance(exc, pl.exceptions.PolarsError)
+            errors[check.id] = first_line(exc) if ours else f"{type(exc).__name__}: {first_line(exc)}"
     return states
 
 
 def _failing(
     phase: Phase, group: Group, states: Sequence[Any], sampled: Collection[str]
-) -> Iterator[tuple[Check, int]]:
+) -> Iterator[tuple[Check, pl.Expr, int]]:
     for check in group.checks:
         place = phase.places[check.id].get("failed")
-        if check.passes is None or place is None or check.id in sampled:
+        if place is None or check.id in sampled:
             continue
-        failed = states[place[1]]
-        if failed and not isinstance(failed, Broken):
-            yield check, failed
+        metric, failed = group.metrics[place[1]], states[place[1]]
+        if not failed or isinstance(failed, Broken):
+            continue
+        if check.passes is not None:
+            yield check, ~check.passes, failed
+        elif isinstance(metric, Matching):  # what fails is known since the phase before
+            yield check, metric.condition, failed
 
 
 def _sample(
     check: Check,
+    fails: pl.Expr,
     frame: Frame,
     group: Group,
     first_row: int,
@@ -251,11 +258,10 @@ def _sample(
     options: SampleOptions,
 ) -> list[tuple[int, dict[str, Any]]]:
     """Return the first failing rows: their numbers, and the cells of the columns to be shown."""
-    assert check.passes is not None
     rows = frame.lazy().with_row_index(ROW, offset=first_row)
     if group.condition is not None:
         rows = rows.filter(group.condition)
     names = list(dict.fromkeys((*options.key_columns, *check.columns)))
     cells = [check.shown.get(name, pl.col(name)).alias(name) for name in names]
-    found = rows.filter(~check.passes).head(most).select(ROW, *cells).collect(engine="streaming")
+    found = rows.filter(fails).head(most).select(ROW, *cells).collect(engine="streaming")
     return [(row[0], dict(zip(names, row[1:], strict=True))) for row in found.iter_rows()]

@@ -5,11 +5,14 @@ from __future__ import annotations
 __all__ = (
     "REGISTRY",
     "ColumnRule",
+    "Distribution",
+    "Finite",
     "InRange",
     "InSet",
     "MatchesRegex",
     "Mean",
     "NotNull",
+    "Outliers",
     "RowCount",
     "RowRule",
     "StatisticRule",
@@ -28,7 +31,10 @@ from sentrio.errors import OptionValueError
 from sentrio.validation.validators._base import ColumnRule, RowRule, TableRule, Validator
 from sentrio.validation.validators._registry import REGISTRY
 from sentrio.validation.validators.custom import StatisticRule, row_rule
+from sentrio.validation.validators.distribution import Distribution
+from sentrio.validation.validators.finite import Finite
 from sentrio.validation.validators.nulls import NotNull
+from sentrio.validation.validators.outliers import Outliers
 from sentrio.validation.validators.ranges import InRange
 from sentrio.validation.validators.sets import InSet
 from sentrio.validation.validators.statistics import Mean
@@ -36,7 +42,18 @@ from sentrio.validation.validators.table import RowCount
 from sentrio.validation.validators.text import MatchesRegex
 from sentrio.validation.validators.uniqueness import Unique
 
-_CLASSES: tuple[type[Validator], ...] = (NotNull, InRange, InSet, MatchesRegex, Unique, RowCount, Mean)
+_CLASSES: tuple[type[Validator], ...] = (
+    NotNull,
+    InRange,
+    InSet,
+    MatchesRegex,
+    Unique,
+    RowCount,
+    Mean,
+    Finite,
+    Outliers,
+    Distribution,
+)
 REGISTRY.build_in(_CLASSES)
 
 
