@@ -109,6 +109,8 @@ class Validation:
         )
         self._check_columns(self._plan)
         phase = self._plan.first
+        if phase.places:
+            await self._steps(self.source.study(phase.columns))
         while phase.places:
             await self._pass(phase)
             if self._stopped:
@@ -168,7 +170,7 @@ class Validation:
                 while (morsel := reader.read(_INLINE_ROWS)) is not None:
                     self._merge(morsel, work(morsel))
                 return
-            size = MorselSize(fixed=self.morsel_rows, bytes_per_row=weight)
+            size = MorselSize(fixed=self.morsel_rows, bytes_per_row=weight, unit=reader.unit)
             await run_morsels(reader, work, self._merge, size=size, in_flight=self.in_flight)
         finally:
             reader.close()
@@ -184,6 +186,7 @@ class Validation:
                 first_row=morsel.first_row,
                 options=self.samples,
                 sampled=self._sampled,
+                known=morsel.known,
             ),
         )
 
