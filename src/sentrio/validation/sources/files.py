@@ -18,7 +18,7 @@ from sentrio.errors import OptionValueError, SourceError
 from sentrio.validation.sources.base import Description, Reader, Source, redacted_url
 from sentrio.validation.sources.frames import FrameSource, LazySource, as_frame
 from sentrio.validation.types import parse_type
-from sentrio.validation.wording import first_line, listed
+from sentrio.validation.wording import listed
 
 _FORMATS = {".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".pq": "parquet"}
 _SEPARATORS = {".tsv": "\t"}
