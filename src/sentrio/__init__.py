@@ -10,6 +10,9 @@ __all__ = (
     "ActionResult",
     "ActionStatus",
     "AsyncBaseAction",
+    "AsyncBaseTrigger",
+    "BaseAction",
+    "BaseTrigger",
     "CheckOutcome",
     "CheckResult",
     "Checkpoint",
@@ -19,10 +22,15 @@ __all__ = (
     "CheckpointUndecided",
     "CustomAction",
     "NotifyCondition",
+    "ScheduleTrigger",
     "SentrioError",
     "Severity",
+    "SlackNotification",
     "StoreValidationResult",
+    "TriggerConfig",
+    "TriggerResult",
     "ValidationReport",
+    "WebhookAction",
     "check",
     "check_async",
     "load_config",
@@ -35,9 +43,12 @@ if TYPE_CHECKING:
     from sentrio.checkpoint.actions import (
         ActionConfig,
         AsyncBaseAction,
+        BaseAction,
         CustomAction,
         NotifyCondition,
+        SlackNotification,
         StoreValidationResult,
+        WebhookAction,
     )
     from sentrio.checkpoint.check import check, check_async
     from sentrio.checkpoint.checkpoint import Checkpoint
@@ -48,6 +59,13 @@ if TYPE_CHECKING:
         CheckpointStatus,
         load_results,
     )
+    from sentrio.checkpoint.triggers import (
+        AsyncBaseTrigger,
+        BaseTrigger,
+        ScheduleTrigger,
+        TriggerConfig,
+        TriggerResult,
+    )
     from sentrio.config import load_config
     from sentrio.errors import CheckpointFailed, CheckpointUndecided, SentrioError
     from sentrio.validation.report import CheckOutcome, CheckResult, Severity, ValidationReport
@@ -57,6 +75,9 @@ _HOMES = {
     "ActionResult": "sentrio.checkpoint.result",
     "ActionStatus": "sentrio.checkpoint.result",
     "AsyncBaseAction": "sentrio.checkpoint.actions",
+    "AsyncBaseTrigger": "sentrio.checkpoint.triggers",
+    "BaseAction": "sentrio.checkpoint.actions",
+    "BaseTrigger": "sentrio.checkpoint.triggers",
     "CheckOutcome": "sentrio.validation.report",
     "CheckResult": "sentrio.validation.report",
     "Checkpoint": "sentrio.checkpoint.checkpoint",
@@ -66,10 +87,15 @@ _HOMES = {
     "CheckpointUndecided": "sentrio.errors",
     "CustomAction": "sentrio.checkpoint.actions",
     "NotifyCondition": "sentrio.checkpoint.actions",
+    "ScheduleTrigger": "sentrio.checkpoint.triggers",
     "SentrioError": "sentrio.errors",
     "Severity": "sentrio.validation.report",
+    "SlackNotification": "sentrio.checkpoint.actions",
     "StoreValidationResult": "sentrio.checkpoint.actions",
+    "TriggerConfig": "sentrio.checkpoint.triggers",
+    "TriggerResult": "sentrio.checkpoint.triggers",
     "ValidationReport": "sentrio.validation.report",
+    "WebhookAction": "sentrio.checkpoint.actions",
     "check": "sentrio.checkpoint.check",
     "check_async": "sentrio.checkpoint.check",
     "load_config": "sentrio.config",

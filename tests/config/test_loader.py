@@ -142,7 +142,7 @@ def test_variables(load: object, monkeypatch: pytest.MonkeyPatch) -> None:
     text = f"{HEAD}    description: 'x ${{SENTRIO_SET}} $${{SENTRIO_SET}} $5'\n    actions: [store: {{path: '${{SENTRIO_UNSET}}'}}]\n"
     checkpoint = load(text)["orders"]  # type: ignore[operator]
     assert checkpoint.description == "x value: [with] syntax ${SENTRIO_SET} $5"
-    assert "${SENTRIO_UNSET}, and that environment variable is not set" in checkpoint.validate()[1]
+    assert "option 'path': environment variable 'SENTRIO_UNSET' is not set" in checkpoint.validate()[1]
 
 
 @pytest.mark.parametrize(

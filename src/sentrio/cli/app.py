@@ -120,13 +120,13 @@ def _load(given: dict[str, Any]) -> Config:
 
 
 def _backend(given: dict[str, Any]) -> str:
-    from sentrio.checkpoint.checkpoint import backend
+    from sentrio.async_core.background import default_backend
     from sentrio.errors import OptionValueError
 
     name = given.get("backend")
     if name not in {None, "asyncio", "trio"}:
         raise OptionValueError("sentrio", "--backend", f"--backend must be asyncio or trio, got {name!r}")
-    return name or backend()
+    return name or default_backend()
 
 
 def _select(config: Config, names: list[str] | None, tags: list[str] | None) -> list[Checkpoint]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import anyio
 
-from sentrio.checkpoint.checkpoint import backend
+from sentrio.async_core.background import default_backend
 from sentrio.checkpoint.formats.table import visible
 from sentrio.validation.profile import Profile, Suggestion, profile, proven, suggestions
 from sentrio.validation.sources.base import Source
@@ -68,7 +68,7 @@ def starter(data: str | None, folder: Path, source: Mapping[str, Any] | None = N
     if data is None:
         return f"{_HEAD}\n{_EXAMPLE}{_TAIL}"
     given = {"path": data, **(source or {})}
-    found, checks = anyio.run(_checks, given, backend=backend())
+    found, checks = anyio.run(_checks, given, backend=default_backend())
     options = _with_text(given, found.as_text) | {"path": os.path.relpath(data, folder)}
     lines = [
         "checkpoints:",

@@ -13,11 +13,12 @@ from typing import Any, TypeVar
 
 import attrs
 
+from sentrio._environment import Environment
 from sentrio._options import known_options
 from sentrio.checkpoint.actions import make_action
 from sentrio.checkpoint.checkpoint import Checkpoint
+from sentrio.checkpoint.triggers import make_trigger
 from sentrio.config.document import parse
-from sentrio.config.environment import Environment
 from sentrio.config.nodes import Key, MappingNode, Node, ScalarNode, SequenceNode, from_plain, step, to_plain
 from sentrio.config.plugins import load_plugin
 from sentrio.errors import (
@@ -266,6 +267,8 @@ class _Builder:
                     options[key] = self._validators(child, config, where)
                 case "actions":
                     options[key] = self._list(child, where, self._action)
+                case "triggers":
+                    options[key] = self._list(child, where, self._trigger)
                 case "validator_config":
                     continue
                 case _:
@@ -343,6 +346,10 @@ class _Builder:
 
     def _make_action(self, entry: Any) -> Any:
         return make_action(entry, self.file.parent)
+
+    def _trigger(self, node: Node, path: str) -> Any:
+        entry = self.entry(node, path)
+        return self._made(make_trigger, *entry, node, path, expand=True) if entry is not None else None
 
     def entry(self, node: Node, path: str) -> tuple[str, MappingNode | None] | None:
         """Return name and options of an entry; ``None``, with a problem noted, if it is none."""

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 __all__ = (
+    "Action",
     "ActionConfig",
     "ActionResult",
     "ActionStatus",
     "AsyncBaseAction",
     "AsyncExecutable",
+    "BaseAction",
     "CustomAction",
+    "NotificationConfig",
     "NotifyCondition",
+    "SlackNotification",
     "StoreValidationResult",
+    "SyncExecutable",
+    "WebhookAction",
     "make_action",
 )
 
@@ -19,21 +25,24 @@ from pathlib import Path
 from typing import Any
 
 from sentrio._plugins import Registry
-from sentrio.checkpoint.actions.base import ActionConfig, AsyncBaseAction, AsyncExecutable, NotifyCondition
+from sentrio.checkpoint.actions.base import Action, AsyncBaseAction, AsyncExecutable, BaseAction, SyncExecutable
+from sentrio.checkpoint.actions.config import ActionConfig, NotificationConfig, NotifyCondition
 from sentrio.checkpoint.actions.custom import CustomAction
+from sentrio.checkpoint.actions.slack import SlackNotification
 from sentrio.checkpoint.actions.store import StoreValidationResult
+from sentrio.checkpoint.actions.webhook import WebhookAction
 from sentrio.checkpoint.result import ActionResult, ActionStatus
 from sentrio.errors import OptionValueError
 
-_CLASSES: tuple[type[AsyncBaseAction[Any]], ...] = (StoreValidationResult, CustomAction)
+_CLASSES: tuple[type[Action[Any]], ...] = (StoreValidationResult, SlackNotification, WebhookAction, CustomAction)
 
 
-def _names(cls: type[AsyncBaseAction[Any]]) -> Iterable[str]:
+def _names(cls: type[Action[Any]]) -> Iterable[str]:
     return (cls.action_type,) if "action_type" in cls.__dict__ else ()
 
 
 #: Action types by name: the built-in ones, those of plugins, and those that installed packages offer.
-REGISTRY: Registry[AsyncBaseAction[Any]] = Registry("action", AsyncBaseAction, _names)
+REGISTRY: Registry[Action[Any]] = Registry("action", Action, _names)
 REGISTRY.build_in(_CLASSES)
 
 
