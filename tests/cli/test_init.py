@@ -149,6 +149,8 @@ def test_it_says_what_was_seen(tmp_path: Path) -> None:
         "      # nothing: no values today",
         "      # odd: 1 NaN today, which no range allows",
         "      - not_null: {column: flag, severity: medium}",
+        "      - type: {column: price, dtype: float, severity: medium}",
+        '      - date_range: {column: day, min: "2023-12-22", max: "2024-04-19", severity: medium}',
     ):  # fmt: skip
         assert line in text.splitlines(), line
     low, high = next(

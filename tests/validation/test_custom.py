@@ -15,7 +15,7 @@ import pytest
 import sentrio
 from sentrio.errors import OptionValueError, UnknownNameError, UnknownOptionError
 from sentrio.testing import LawBroken, check_validator_laws
-from sentrio.validation import Count, Max, Metric, RowRule, StatisticRule, row_rule
+from sentrio.validation import Count, Max, Metric, RowRule, StatisticRule, Sum, row_rule
 from sentrio.validation.metrics import ScanMetric
 
 IBANS = ["DE12345678901234567890", "x", None, "AT123456789012345678"]
@@ -113,6 +113,19 @@ class Spread(StatisticRule):
 
     def observe(self, rows: Any) -> Any:
         return rows
+
+
+@attrs.define(kw_only=True)
+class Margin(StatisticRule):
+    """Profit over revenue lies within ``min`` and ``max``."""
+
+    validator_name: ClassVar[str] = "margin"
+
+    def metrics(self, column: str | None) -> dict[str, Metric]:
+        return {"profit": Sum("profit"), "revenue": Sum("revenue")}
+
+    def observe(self, profit: Any, revenue: Any) -> Any:
+        return profit / revenue if revenue else None
 
 
 def checks(data: Any, entries: list[Any], **options: Any) -> list[Any]:
@@ -293,6 +306,18 @@ def test_a_statistic_is_one_check_of_the_table_or_one_a_column() -> None:
     assert [each.message for each in found] == ["", "spread is 5, expected at most 4", "", "there are no values"]
     with pytest.raises(OptionValueError, match="spread: give 'min', 'max' or both"):
         Spread(column="a")
+
+
+def test_a_statistic_of_several_columns() -> None:
+    frame = {"profit": [1, -3, 8], "revenue": [10, 10, 20]}
+    (found,) = checks(frame, [{"margin": {"min": 0.2, "severity": "medium"}}], morsel_rows=1)
+    assert (found.id, found.outcome, found.observed) == ("margin", "failed", 0.15)
+    assert found.message == "margin is 0.15, expected at least 0.2"
+    (nothing,) = checks({"profit": [], "revenue": []}, [Margin(min=0)])
+    assert nothing.outcome in {"failed", "error"}
+    (found,) = checks({"profit": [1], "revenue": [0]}, [Margin(max=1)])
+    assert (found.outcome, found.message) == ("failed", "there are no values")
+    check_validator_laws(Margin(min=0, max=1), data=frame, examples=10)
 
 
 @pytest.mark.parametrize(

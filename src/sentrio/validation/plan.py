@@ -120,7 +120,7 @@ class Plan:
         self.first = Phase()
         seen: dict[str, int] = {}
         for validator in (*validators, *extra):
-            for check in validator.bind(self.schema):
+            for check in _bound(validator, self.schema):
                 base = check.rule.name or ":".join(filter(None, (check.rule.validator_name, check.column)))
                 seen[base] = seen.get(base, 0) + 1
                 check.id = base if seen[base] == 1 else f"{base}#{seen[base]}"
@@ -148,6 +148,14 @@ class Plan:
             # The list of valid columns would show one of ours.
             return first_line(exc).partition("; valid columns")[0]
         return ""
+
+
+def _bound(validator: Validator, schema: Schema) -> Sequence[Check]:
+    """Bind a validator; one whose options and columns Polars can not bring together takes no other one down."""
+    try:
+        return validator.bind(schema)
+    except pl.exceptions.PolarsError as exc:
+        return [validator.unmatched(first_line(exc))]
 
 
 @attrs.define(eq=False)
@@ -301,7 +309,7 @@ def _sample(
     rows = frame.lazy().with_row_index(ROW, offset=first_row)
     if group.condition is not None:
         rows = rows.filter(group.condition)
-    names = list(dict.fromkeys((*options.key_columns, *check.columns)))
+    names = list(dict.fromkeys((*options.key_columns, *check.columns, *check.shown)))
     cells = [check.shown.get(name, pl.col(name)).alias(name) for name in names]
     found = rows.filter(fails).head(most).select(ROW, *cells).collect(engine="streaming")
     return [(row[0], dict(zip(names, row[1:], strict=True))) for row in found.iter_rows()]

@@ -332,7 +332,9 @@ def _widened_times(column: ColumnProfile) -> tuple[Any, Any]:
         day = 86_400 * _PER_SECOND[column.dtype.time_unit]
     first, last = column.low // day, -(-column.high // day)
     margin = max(1, -(-(last - first) // 10))
-    return _date_text(first - margin), _date_text(last + margin)
+    low, high = first - margin, last + margin
+    # A bound must be a time of the column's type: nanoseconds end in the year 2262.
+    return tuple(_date_text(bound) if abs(bound * day) < 2**63 else None for bound in (low, high))  # type: ignore[return-value]
 
 
 def _date_text(days: int) -> str | None:

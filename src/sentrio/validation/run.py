@@ -332,7 +332,9 @@ class Validation:
         if not values or (unfinished and (check.rule.needs_all_rows or not self._scanned)):
             return Verdict(outcome=CheckOutcome.NOT_EVALUATED, message="reading stopped before it could be evaluated")
         verdict = check.judge(values)
-        if private and verdict.message:
+        if self._discreet and ";" in verdict.message:
+            verdict = attrs.evolve(verdict, message=verdict.message.partition(";")[0])
+        if (private or (check.rule.observes_values and not self.samples.most)) and verdict.message:
             shown = "it did not hold"
             if verdict.failed is not None:
                 shown = f"{verdict.failed:,} of {count_of(verdict.evaluated or 0, 'row')} failed"
