@@ -139,6 +139,33 @@ def test_a_reader_that_goes_away_ends_it(tmp_path: Path, running: Callable[[], l
     process.stderr.close()
 
 
+def test_after_a_kill_resume_runs_what_had_not_finished(tmp_path: Path) -> None:
+    """Sites note that they ran before they end; one that was finished is not run again, and none is left out."""
+    sites = [f"site {number}" for number in range(30)]
+    text = """pipeline: {command: [sh, -c, 'sleep 0.05; echo "$1" >> done', -, "{site}"], job_log: jobs, max_concurrent_sites: 2}"""
+    (tmp_path / "sentrio.yaml").write_text(text)
+    command = [sys.executable, "-m", "sentrio", "pipeline", *sites]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    done, jobs = tmp_path / "done", tmp_path / "jobs"
+    deadline = time.monotonic() + 60
+    while (not jobs.exists() or jobs.read_text().count("\n") < 8) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    finished = {json.loads(line)["site"] for line in jobs.read_text().splitlines()[1:] if line.endswith("}")}
+    assert 0 < len(finished) < len(sites)
+    time.sleep(1)  # what ran is nobody's child now, and ends by itself
+    ended = subprocess.run(
+        [*command, "--resume", "--format", "json"], cwd=tmp_path, capture_output=True, timeout=60, check=True
+    )
+    results = json.loads(ended.stdout)["results"]
+    assert [each["site"] for each in results] == sites
+    assert all(each["success"] for each in results)
+    ran = done.read_text().splitlines()
+    assert set(ran) == set(sites)
+    assert all(ran.count(site) == 1 for site in finished)
+
+
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_a_live_table_on_a_terminal_that_is_intact_afterwards(
     tmp_path: Path, running: Callable[[], list[int]], backend: str
