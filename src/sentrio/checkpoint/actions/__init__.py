@@ -15,8 +15,10 @@ __all__ = (
     "NotifyCondition",
     "SlackNotification",
     "StoreValidationResult",
+    "SyncActionAdapter",
     "SyncExecutable",
     "WebhookAction",
+    "adapt_to_async",
     "make_action",
 )
 
@@ -24,6 +26,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sentrio.checkpoint.actions.adapters import SyncActionAdapter, adapt_to_async
 from sentrio.checkpoint.actions.base import Action, AsyncBaseAction, AsyncExecutable, BaseAction, SyncExecutable
 from sentrio.checkpoint.actions.config import ActionConfig, NotificationConfig, NotifyCondition
 from sentrio.checkpoint.actions.custom import CustomAction
@@ -40,8 +43,8 @@ _CLASSES = {cls.action_type: cls for cls in _BUILT_IN}
 def make_action(entry: object, base_dir: Path | None = None) -> AsyncExecutable:
     """Make an action of an entry.
 
-    :param entry: an action; a function, sync or async; the name of an action type; or a mapping of one such
-        name to its options
+    :param entry: an action or a function, async or blocking; the name of an action type; or a mapping of one
+        such name to its options
     :param base_dir: the folder that relative paths in an entry's options start from
     :raises UnknownNameError: if there is no such type
     :raises UnknownOptionError: if it does not know an option
@@ -57,10 +60,8 @@ def make_action(entry: object, base_dir: Path | None = None) -> AsyncExecutable:
         raise OptionValueError(
             "actions", "actions", f"an entry must be a name, or one name with its options, got {entry!r}"
         )
-    if isinstance(entry, AsyncExecutable) and not isinstance(entry, type):
-        return entry
-    if callable(entry) and not isinstance(entry, type):
-        return CustomAction(callback=entry)
+    if not isinstance(entry, type) and (isinstance(entry, AsyncExecutable | SyncExecutable) or callable(entry)):
+        return adapt_to_async(entry)
     raise TypeError(
         f"an action must be an action, a function, or a name with options like {{store: {{path: results}}}}, "
         f"got {entry!r}"

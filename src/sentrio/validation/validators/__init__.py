@@ -4,19 +4,38 @@ from __future__ import annotations
 
 __all__ = (
     "ColumnRule",
+    "Compare",
+    "Completeness",
+    "DateRange",
     "Distribution",
+    "Expression",
     "Finite",
+    "Format",
+    "Freshness",
+    "HasSchema",
+    "HasType",
     "InRange",
     "InSet",
+    "Length",
     "MatchesRegex",
+    "Maximum",
     "Mean",
+    "Median",
+    "Minimum",
+    "Monotonic",
+    "NotInSet",
+    "NotMatchesRegex",
     "NotNull",
     "Outliers",
+    "Quantile",
     "RowCount",
     "RowRule",
     "StatisticRule",
+    "Std",
     "TableRule",
+    "Total",
     "Unique",
+    "UniqueRows",
     "Validator",
     "make_validator",
     "validator_names",
@@ -27,28 +46,51 @@ from typing import Any
 
 from sentrio.errors import OptionValueError, UnknownNameError
 from sentrio.validation.validators._base import ColumnRule, RowRule, StatisticRule, TableRule, Validator
+from sentrio.validation.validators.conditions import Compare, Expression
+from sentrio.validation.validators.dates import DateRange, Freshness
 from sentrio.validation.validators.distribution import Distribution
 from sentrio.validation.validators.finite import Finite
-from sentrio.validation.validators.nulls import NotNull
+from sentrio.validation.validators.formats import Format
+from sentrio.validation.validators.nulls import Completeness, NotNull
+from sentrio.validation.validators.ordering import Monotonic
 from sentrio.validation.validators.outliers import Outliers
 from sentrio.validation.validators.ranges import InRange
-from sentrio.validation.validators.sets import InSet
-from sentrio.validation.validators.statistics import Mean
-from sentrio.validation.validators.table import RowCount
-from sentrio.validation.validators.text import MatchesRegex
-from sentrio.validation.validators.uniqueness import Unique
+from sentrio.validation.validators.sets import InSet, NotInSet
+from sentrio.validation.validators.statistics import Maximum, Mean, Median, Minimum, Quantile, Std, Total
+from sentrio.validation.validators.table import HasSchema, HasType, RowCount
+from sentrio.validation.validators.text import Length, MatchesRegex, NotMatchesRegex
+from sentrio.validation.validators.uniqueness import Unique, UniqueRows
 
 _CLASSES: tuple[type[Validator], ...] = (
     NotNull,
-    InRange,
-    InSet,
-    MatchesRegex,
+    Completeness,
     Unique,
+    UniqueRows,
+    InRange,
+    Finite,
+    InSet,
+    NotInSet,
+    MatchesRegex,
+    NotMatchesRegex,
+    Length,
+    Format,
+    HasType,
+    HasSchema,
     RowCount,
     Mean,
-    Finite,
-    Outliers,
+    Median,
+    Std,
+    Total,
+    Minimum,
+    Maximum,
+    Quantile,
+    Monotonic,
+    DateRange,
+    Freshness,
     Distribution,
+    Outliers,
+    Compare,
+    Expression,
 )
 _BY_NAME: dict[str, type[Validator]] = {name: cls for cls in _CLASSES for name in (cls.validator_name, *cls.aliases)}
 
