@@ -143,6 +143,17 @@ def test_a_reader_that_goes_away_ends_it(tmp_path: Path, running: Callable[[], l
     process.stderr.close()
 
 
+def test_nobody_has_to_watch(tmp_path: Path) -> None:
+    (tmp_path / "sentrio.yaml").write_text("pipeline: {command: [sleep, '0.05']}")
+    command = [sys.executable, "-m", "sentrio", "pipeline", "a", "b", "c", "--format", "json"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    process.stderr.close()
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert [each["status"] for each in json.loads(out)["results"]] == ["success"] * 3
+
+
 def test_after_a_kill_resume_runs_what_had_not_finished(tmp_path: Path) -> None:
     """Sites note that they ran before they end; one that was finished is not run again, and none is left out."""
     sites = [f"site {number}" for number in range(30)]
