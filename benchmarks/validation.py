@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -96,10 +97,10 @@ def times(rows: list[int], repeats: int) -> None:
         for ending in ("parquet", "csv"):
             for nulls in NULLS:
                 path = suite_data(count, nulls, ending)
-                figures = in_turn(lambda path=path: checked(path, SUITE), lambda path=path: bare(path), repeats)
+                figures = in_turn(partial(checked, path, SUITE), partial(bare, path), repeats)
                 line(f"suite, {ending}, {count:,} rows, nulls: {nulls}", figures, aims[nulls])
         path = suite_data(count, "clean")
-        figures = in_turn(lambda path=path: checked(path, FOOTER_SUITE), lambda path=path: bare_footer(path), repeats)
+        figures = in_turn(partial(checked, path, FOOTER_SUITE), partial(bare_footer, path), repeats)
         line(f"footer suite, parquet, {count:,} rows", figures, "0.08")
 
 

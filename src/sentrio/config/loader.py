@@ -18,9 +18,11 @@ from sentrio._yaml.reader import Reader, described, tool_table
 from sentrio.checkpoint.actions import make_action
 from sentrio.checkpoint.checkpoint import Checkpoint
 from sentrio.checkpoint.triggers import make_trigger
+from sentrio.config.plugins import load_plugin
 from sentrio.errors import (
     ConfigurationError,
     OptionValueError,
+    PluginError,
     Problem,
     UnknownNameError,
     UnknownOptionError,
@@ -34,7 +36,7 @@ T = TypeVar("T")
 
 FILE_NAME = "sentrio.yaml"
 
-_TOP = ("version", "defaults", "checkpoints", "pipeline")
+_TOP = ("version", "plugins", "defaults", "checkpoints", "pipeline")
 _NOT_IN_FILES = {"name", "on_complete", "on_error", "base_dir"}
 _KEYS = tuple(name for name in known_options(Checkpoint) if name not in _NOT_IN_FILES)
 
@@ -113,6 +115,7 @@ class _Builder(Reader):
         assert isinstance(root, MappingNode)
         self.known(root, _TOP, "")
         self._version(root)
+        self._plugins(root.get("plugins"))
         defaults = self._defaults(root.get("defaults"))
         section, of_pipeline = self.section(root.get("checkpoints"), "checkpoints"), root.key("pipeline")
         if section is not None and not section.items and of_pipeline is None:
@@ -132,6 +135,19 @@ class _Builder(Reader):
         node = root.get("version")
         if node is not None and not (isinstance(node, ScalarNode) and node.value == 1 and node.value is not True):
             self.note("version", "this sentrio reads version 1", node)
+
+    def _plugins(self, node: Node | None) -> None:
+        """Import the modules that define validators and actions of the project's own."""
+        if node is None or (isinstance(node, ScalarNode) and node.plain and node.value is None):
+            return
+        for i, item in enumerate(node.items if isinstance(node, SequenceNode) else (None,)):
+            where = f"plugins[{i}]"
+            if not isinstance(item, ScalarNode) or not isinstance(item.value, str):
+                found = described(item if item is not None else node)
+                problem = f"must be a list of modules, as in `plugins: [my_project.rules]`, got {found}"
+                self.note("plugins" if item is None else where, problem, item or node)
+            elif problem := load_plugin(item.value, self.file.parent):
+                self.note(where, problem, item)
 
     def _defaults(self, node: Node | None) -> dict[str, tuple[Key, Node]]:
         defaults = self.section(node, "defaults")
@@ -279,7 +295,7 @@ class _Builder(Reader):
             return None
         try:
             return make({name: plain})
-        except UnknownNameError as exc:
+        except (UnknownNameError, PluginError) as exc:
             self.note(path, str(exc), place)
         except (UnknownOptionError, OptionValueError) as exc:
             key = options.key(exc.option) if options is not None else None

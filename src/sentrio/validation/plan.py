@@ -122,7 +122,7 @@ class Plan:
         self.first = Phase()
         seen: dict[str, int] = {}
         for validator in (*validators, *extra):
-            for check in validator.bind(self.schema):
+            for check in _bound(validator, self.schema):
                 base = check.rule.name or ":".join(filter(None, (check.rule.validator_name, check.column)))
                 seen[base] = seen.get(base, 0) + 1
                 check.id = base if seen[base] == 1 else f"{base}#{seen[base]}"
@@ -150,6 +150,14 @@ class Plan:
             # The list of valid columns would show one of ours.
             return first_line(exc).partition("; valid columns")[0]
         return ""
+
+
+def _bound(validator: Validator, schema: Schema) -> Sequence[Check]:
+    """Bind a validator; one whose options and columns Polars can not bring together takes no other one down."""
+    try:
+        return validator.bind(schema)
+    except pl.exceptions.PolarsError as exc:
+        return [validator.unmatched(first_line(exc))]
 
 
 @attrs.define(eq=False)
@@ -186,7 +194,7 @@ def measure(
         part = _rows(frame, group, first_row)
         try:
             states = _measure_group(group, part, first_row, known, cuts)
-        except pl.exceptions.PolarsError:
+        except Exception:  # noqa: BLE001  # an expression may call Python code, which may raise anything
             states = _isolate(phase, group, part, first_row, result.errors)
             if all(check.id in result.errors for check in group.checks):
                 # Every check fails: perhaps it is the data that can not be read, and then this raises.
@@ -273,8 +281,9 @@ def _isolate(phase: Phase, group: Group, part: Frame, first_row: int, errors: di
         try:
             for place, state in zip(places, _measure_group(alone, part, first_row), strict=True):
                 states[place] = state
-        except pl.exceptions.PolarsError as exc:
-            errors[check.id] = first_line(exc)
+        except Exception as exc:  # noqa: BLE001  # an expression may call Python code, which may raise anything
+            ours = isinstance(exc, pl.exceptions.PolarsError)
+            errors[check.id] = first_line(exc) if ours else f"{type(exc).__name__}: {first_line(exc)}"
     return states
 
 

@@ -101,7 +101,7 @@ class Validation:
         if self.source.instant:
             description = self.source.describe()
         else:
-            description = await in_thread(_guarded, self.source.label, self.source.describe)
+            description = await in_thread(_guarded, self.source, self.source.describe)
         self._description = description
         self._plan = self._make_plan(description)
         logger.debug(
@@ -148,13 +148,16 @@ class Validation:
             for _ in steps:
                 await anyio.lowlevel.checkpoint()
             return
-        while await in_thread(_guarded, self.source.label, partial(next, steps, done)) is not done:
+        while await in_thread(_guarded, self.source, partial(next, steps, done)) is not done:
             pass
 
     async def _pass(self, phase: Phase) -> None:
         assert self._description is not None
         self._phase, self._states, self._rows = phase, [], 0
         self._number += 1
+        # A rule that asks for another pass says so by a `follow_up` of its own.
+        rules = [check.rule for check in self._plan.checks if check.id in phase.places] if self._plan else []
+        self.source.read_again = any(type(rule).follow_up is not Validator.follow_up for rule in rules)
         reader = self.source.open(self._description)
         work = partial(self._measure, phase, {})
         weight = self._description.bytes_per_row
@@ -177,7 +180,7 @@ class Validation:
 
     def _measure(self, phase: Phase, cuts: Cuts, morsel: Morsel) -> MorselResult:
         return _guarded(
-            self.source.label,
+            self.source,
             partial(
                 measure,
                 phase,
@@ -193,7 +196,7 @@ class Validation:
 
     def _merge(self, morsel: Morsel, result: MorselResult) -> bool:
         """Merge what was measured on the next morsel; return whether to stop."""
-        self._errors.update(result.errors)
+        self._errors.update({check: self.source.tell(problem) for check, problem in result.errors.items()})
         if not self._states:
             self._states = result.states
         else:
@@ -353,9 +356,12 @@ class Validation:
         )
 
 
-def _guarded(label: str, function: Callable[[], T]) -> T:
+def _guarded(source: Source, function: Callable[[], T]) -> T:
     """Run something that calls Polars; what it raises about the data becomes a :class:`SourceError`."""
     try:
         return function()
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as exc:
-        raise SourceError(label, first_line(exc)) from exc
+        said = first_line(exc)
+        told = source.tell(said)
+        # A traceback would show what must not be told.
+        raise SourceError(source.label, told) from (exc if told == said else None)
