@@ -7,6 +7,7 @@ __all__ = ("AsyncPipelineExecutor", "PipelineExecutor", "run_blocking")
 import inspect
 import logging
 import math
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -14,7 +15,6 @@ from typing import Any, TypeAlias
 
 import anyio
 import anyio.lowlevel
-from anyio.streams.memory import MemoryObjectReceiveStream
 
 from sentrio.async_core.background import default_backend
 from sentrio.async_core.threads import call_sync
@@ -176,14 +176,17 @@ class AsyncPipelineExecutor:
 async def _watched(run: Run, found: dict[str, SiteResult], total: int, on_progress: Progress) -> None:
     """Run, and tell of each result at once; what is async of that happens in our own task and delays no site."""
     failure: JobLogError | None = None
-    send, receive = anyio.create_memory_object_stream[tuple[str, Awaitable[object]]](math.inf)
+    # What is to be awaited does not go through the stream: a native cancellation loses what is being handed over.
+    pending: deque[tuple[str, Awaitable[object]]] = deque()
+    send, receive = anyio.create_memory_object_stream[None](math.inf)
 
     def deliver(result: SiteResult) -> None:
         found[result.site] = result
         with _logged_failure(result.site):
             answer = on_progress(len(found), total, result)
             if inspect.isawaitable(answer):
-                send.send_nowait((result.site, answer))
+                pending.append((result.site, answer))
+                send.send_nowait(None)
 
     async def main() -> None:
         nonlocal failure
@@ -198,21 +201,16 @@ async def _watched(run: Run, found: dict[str, SiteResult], total: int, on_progre
         try:
             async with anyio.create_task_group() as tg:
                 tg.start_soon(main, name="sentrio: pipeline")
-                async for site, answer in receive:
+                async for _ in receive:
+                    site, answer = pending.popleft()
                     with _logged_failure(site):
                         await answer
         finally:
-            _close_all(receive)
+            for _, answer in pending:
+                if inspect.iscoroutine(answer):
+                    answer.close()  # or it would complain that nobody has awaited it
     if failure is not None:
         raise failure
-
-
-def _close_all(receive: MemoryObjectReceiveStream[tuple[str, Awaitable[object]]]) -> None:
-    with suppress(anyio.WouldBlock, anyio.EndOfStream):
-        while True:
-            _, answer = receive.receive_nowait()
-            if inspect.iscoroutine(answer):
-                answer.close()  # or it would complain that nobody has awaited it
 
 
 @contextmanager
