@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import anyio.lowlevel
@@ -19,8 +20,9 @@ from sentrio.validation.engines.threads import MorselSize, in_thread, run_morsel
 from sentrio.validation.plan import Broken, MorselResult, Phase, Plan, SampleOptions, measure
 from sentrio.validation.report import CheckOutcome, CheckResult, SampleRow, Severity, ValidationReport
 from sentrio.validation.sources.base import Description, Morsel, ReadAsText, Source
+from sentrio.validation.sources.files import make_source
 from sentrio.validation.validators import Validator
-from sentrio.validation.validators._base import Check, Verdict
+from sentrio.validation.validators._base import Check, Gather, Verdict
 from sentrio.validation.values import json_ready
 from sentrio.validation.wording import count_of, first_line
 
@@ -58,6 +60,7 @@ class Validation:
     in_flight: int | None = None
     on_progress: Callable[[Progress], object] | None = None
     plans: dict[Any, Plan] = attrs.field(factory=dict)  #: plans by schema, kept from run to run
+    base: Path | None = None  #: the folder that relative paths of references start from
 
     _description: Description | None = attrs.field(default=None, init=False)
     _plan: Plan | None = attrs.field(default=None, init=False)
@@ -68,6 +71,8 @@ class Validation:
     _samples: dict[str, list[tuple[int, Mapping[str, Any]]]] = attrs.field(factory=dict, init=False)
     _sampled: set[str] = attrs.field(factory=set, init=False)
     _errors: dict[str, str] = attrs.field(factory=dict, init=False)
+    _references: dict[Any, dict[str, Any] | str] = attrs.field(factory=dict, init=False)
+    _unreadable: dict[str, str] = attrs.field(factory=dict, init=False)  # check id -> why its reference is none
     _failed: list[str] = attrs.field(factory=list, init=False)
     _rows: int = attrs.field(default=0, init=False)
     _scanned: int = attrs.field(default=0, init=False)
@@ -94,6 +99,7 @@ class Validation:
     def _reset(self) -> None:
         for kept in (self._states, self._values, self._samples, self._sampled, self._errors, self._failed):
             kept.clear()
+        self._unreadable.clear()
         self._number = self._scanned = 0
 
     async def _run(self) -> None:
@@ -114,6 +120,7 @@ class Validation:
             if self._stopped:
                 return
             await self._finish(phase)
+            await self._refer(phase)
             phase = self._follow_up(phase)
         if self._plan.first.places:  # else nothing could be evaluated, so nothing was read
             await self._steps(self.source.verify())
@@ -255,11 +262,43 @@ class Validation:
             if (await in_thread(step) if hasattr(steps, "gi_frame") else step()) is done:
                 return
 
+    async def _refer(self, phase: Phase) -> None:
+        """Read the other data that checks compare with, as often as they ask."""
+        assert self._plan is not None
+        for check in self._plan.checks:
+            if check.id not in phase.places or check.id in self._errors:
+                continue
+            values = self._values[check.id]
+            while wanted := check.rule.refer(check, values):
+                found = self._references.get((id(check.rule), wanted))
+                if found is None:
+                    gather = [Gather(wanted=wanted)]
+                    shown = SampleOptions(most=0 if self._discreet else 1)
+                    other = Validation(make_source(wanted.data, self.base), gather, samples=shown)
+                    found = self._references[id(check.rule), wanted] = await other.gathered()
+                if not isinstance(found, str) and (problem := wanted.refuses(found["dtype"])):
+                    found = problem
+                if isinstance(found, str):
+                    self._unreadable[check.id] = found
+                    break
+                values["reference"] = {**values.get("reference", {}), **found}
+
+    async def gathered(self) -> dict[str, Any] | str:
+        """Run, and return the values of the metrics of the only check, or why there are none."""
+        try:
+            await self.run()
+        except SourceError as exc:
+            return f"the reference can not be read: {exc}"
+        assert self._plan is not None
+        (check,) = self._plan.checks[:1]
+        result = self._result(check)
+        return self._values[check.id] if result.passed else f"the reference can not be used: {result.message}"
+
     def _follow_up(self, phase: Phase) -> Phase:
         assert self._plan is not None
         following = Phase()
         for check in self._plan.checks:
-            if check.id in phase.places and check.id not in self._errors:
+            if check.id in phase.places and check.id not in self._errors and check.id not in self._unreadable:
                 metrics = check.rule.follow_up(check, self._values[check.id])
                 if metrics:
                     following.add(check, metrics, self.where)
@@ -319,6 +358,9 @@ class Validation:
         if check.problem:
             # What follows the semicolon names columns, and a file without its header has values for names.
             said = check.problem.partition(";")[0] if self._discreet else check.problem
+            return Verdict(outcome=CheckOutcome.ERROR, message=said)
+        if (problem := self._unreadable.get(check.id)) is not None:
+            said = problem.partition(";")[0] if self._discreet else problem
             return Verdict(outcome=CheckOutcome.ERROR, message=said)
         if (problem := self._errors.get(check.id)) is not None:
             if self._discreet:

@@ -21,7 +21,7 @@ __all__ = (
 
 import decimal
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import attrs
@@ -30,7 +30,7 @@ import polars as pl
 from sentrio import _options as options
 from sentrio.errors import OptionValueError, suggestion
 from sentrio.validation import wording
-from sentrio.validation.metrics import Count, Matching, Metric, Present
+from sentrio.validation.metrics import Count, Known, Matching, Metric, Present
 from sentrio.validation.report import CheckOutcome, Severity
 
 Schema = Mapping[str, pl.DataType]
@@ -46,6 +46,8 @@ _KINDS = {
     "temporal": "date or time",
     "moment": "date or datetime",
     "ordered": "numeric, date or time",
+    "category": "text, integer or boolean",
+    "distributed": "numeric, text or boolean",
     "boolean": "boolean",
 }
 
@@ -70,6 +72,10 @@ def fits(kind: str, dtype: pl.DataType) -> bool:
             found = isinstance(dtype, pl.Date | pl.Datetime)
         case "ordered":
             found = dtype.is_numeric() or dtype.is_temporal()
+        case "category":
+            found = isinstance(dtype, pl.String | pl.Categorical | pl.Enum | pl.Boolean) or dtype.is_integer()
+        case "distributed":
+            found = isinstance(dtype, pl.String | pl.Categorical | pl.Enum | pl.Boolean) or dtype.is_numeric()
         case "boolean":
             found = dtype == pl.Boolean
         case _:
@@ -171,6 +177,13 @@ class Validator(metaclass=options.OptionsMeta):
         """Return the metrics that another pass over the data must measure, or ``None`` to be judged."""
         return None
 
+    def refer(self, check: Check, values: Values) -> Reference | None:
+        """Return what is to be read of other data before :meth:`follow_up`, or ``None`` if all is known.
+
+        What was read stands in ``values["reference"]`` by the names of its metrics.
+        """
+        return None
+
     def sample(self, check: Check, values: Values) -> Iterator[tuple[int, Mapping[str, Any]]]:
         """Return failing rows that the metrics found, for rules that no filter can express."""
         return iter(())
@@ -178,6 +191,49 @@ class Validator(metaclass=options.OptionsMeta):
     def unmatched(self, problem: str, columns: Sequence[str] = ()) -> Check:
         """Return a check that only says why it can not be evaluated."""
         return Check(rule=self, columns=tuple(columns), problem=problem)
+
+
+def _pairs(metrics: Mapping[str, Metric]) -> tuple[tuple[str, Metric], ...]:
+    return tuple(metrics.items())
+
+
+@attrs.frozen(kw_only=True)
+class Reference:
+    """Other data that a check compares with, and what is to be measured of one of its columns."""
+
+    data: Any = attrs.field(eq=False)
+    column: str
+    metrics: Mapping[str, Metric] = attrs.field(eq=_pairs, hash=True)
+    #: says what is wrong with a type of the column; empty if nothing is
+    refuses: Callable[[pl.DataType], str] = attrs.field(eq=False)
+
+
+@attrs.define(kw_only=True)
+class Gather(Validator):
+    """A rule that holds always and only measures; it reads references."""
+
+    validator_name: ClassVar[str] = "reference"
+
+    wanted: Reference
+
+    def bind(self, schema: Schema) -> Sequence[Check]:
+        """Return the one check of the column."""
+        column = self.wanted.column
+        if column not in schema:
+            return [self.unmatched(f"no column {column!r}{suggestion(column, tuple(schema))}", (column,))]
+        if problem := self.wanted.refuses(schema[column]):
+            return [self.unmatched(problem, (column,))]
+        metrics = {"dtype": Known(schema[column]), **self.wanted.metrics}
+        return [Check(rule=self, columns=(column,), metrics=metrics)]
+
+    def judge(self, check: Check, values: Values) -> Verdict:
+        """Find nothing wrong."""
+        return Verdict(outcome=CheckOutcome.PASSED)
+
+    @property
+    def expected(self) -> str:
+        """Nothing."""
+        return ""
 
 
 def _describe(schema: Schema) -> str:
