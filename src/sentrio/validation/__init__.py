@@ -45,6 +45,7 @@ __all__ = (
     "UniqueRows",
     "Validator",
     "make_validator",
+    "row_rule",
 )
 
 from typing import TYPE_CHECKING, Any
@@ -86,6 +87,7 @@ if TYPE_CHECKING:
         UniqueRows,
         Validator,
         make_validator,
+        row_rule,
     )
 
 _METRICS = frozenset({"Count", "Histogram", "Max", "Metric", "Min", "Moments", "NullCount", "Sum"})

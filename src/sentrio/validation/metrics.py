@@ -34,6 +34,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from sentrio.validation.facts import UNKNOWN, Known, Outside
+
 if TYPE_CHECKING:
     import polars as pl
 
@@ -48,6 +50,10 @@ class Metric(ABC):
     def state(self, values: Sequence[Any]) -> Any:
         """Make the state of one morsel from the values of the expressions; runs in the worker thread."""
         return values[0]
+
+    def known(self, part: Known) -> Any:
+        """Return the state of a part if what is known of it tells, else ``UNKNOWN``; then it is measured."""
+        return UNKNOWN
 
     @abstractmethod
     def merge(self, earlier: Any, later: Any) -> Any:
@@ -110,6 +116,11 @@ class Count(_Total):
         """Return the length of the frame or the count of the column."""
         return (nw.len() if self.column is None else nw.col(self.column).count(),)
 
+    def known(self, part: Known) -> Any:
+        """Return the rows less the nulls."""
+        nulls = 0 if self.column is None else part.column(self.column).nulls
+        return UNKNOWN if nulls is None else part.rows - nulls
+
 
 @attrs.frozen
 class NullCount(_Total):
@@ -121,16 +132,29 @@ class NullCount(_Total):
         """Return the null count of the column."""
         return (nw.col(self.column).null_count(),)
 
+    def known(self, part: Known) -> Any:
+        """Return the nulls."""
+        nulls = part.column(self.column).nulls
+        return UNKNOWN if nulls is None else nulls
+
 
 @attrs.frozen(eq=False)  # an expression has no equality; Polars itself finds common parts
 class Matching(_Total):
-    """The number of rows for which a boolean expression is true."""
+    """The number of rows for which a boolean expression is true.
+
+    :param outside: what the expression says, if it finds the values outside of an interval
+    """
 
     condition: Any
+    outside: Outside | None = None
 
     def expressions(self, nw: Any) -> Sequence[Any]:
         """Return the sum of the condition, in which null counts as false."""
         return (self.condition.sum(),)
+
+    def known(self, part: Known) -> Any:
+        """Return 0 if all values lie in the interval, and their number if none does."""
+        return UNKNOWN if self.outside is None else self.outside.count(part)
 
 
 @attrs.frozen(eq=False)
@@ -154,6 +178,13 @@ class Min(Metric):
         """Return the minimum of the column."""
         return (nw.col(self.column).min(),)
 
+    def known(self, part: Known) -> Any:
+        """Return the least value."""
+        facts = part.column(self.column)
+        if facts.nulls == part.rows:
+            return None
+        return facts.low if facts.low is not None and facts.exact else UNKNOWN
+
     def merge(self, earlier: Any, later: Any) -> Any:
         """Return the lesser one that is a value."""
         return _pick(earlier, later, min)
@@ -168,6 +199,13 @@ class Max(Metric):
     def expressions(self, nw: Any) -> Sequence[Any]:
         """Return the maximum of the column."""
         return (nw.col(self.column).max(),)
+
+    def known(self, part: Known) -> Any:
+        """Return the greatest value."""
+        facts = part.column(self.column)
+        if facts.nulls == part.rows:
+            return None
+        return facts.high if facts.high is not None and facts.exact else UNKNOWN
 
     def merge(self, earlier: Any, later: Any) -> Any:
         """Return the greater one that is a value."""

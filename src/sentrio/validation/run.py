@@ -17,7 +17,7 @@ import polars as pl
 
 from sentrio.errors import SourceError, suggestion
 from sentrio.validation.engines.threads import MorselSize, in_thread, run_morsels
-from sentrio.validation.plan import Broken, MorselResult, Phase, Plan, SampleOptions, measure
+from sentrio.validation.plan import Broken, Cuts, MorselResult, Phase, Plan, SampleOptions, measure
 from sentrio.validation.report import CheckOutcome, CheckResult, SampleRow, Severity, ValidationReport
 from sentrio.validation.sources.base import Description, Morsel, ReadAsText, Source
 from sentrio.validation.sources.files import make_source
@@ -107,7 +107,7 @@ class Validation:
         if self.source.instant:
             description = self.source.describe()
         else:
-            description = await in_thread(_guarded, self.source.label, self.source.describe)
+            description = await in_thread(_guarded, self.source, self.source.describe)
         self._description = description
         self._plan = self._make_plan(description)
         logger.debug(
@@ -115,6 +115,8 @@ class Validation:
         )
         self._check_columns(self._plan)
         phase = self._plan.first
+        if phase.places:
+            await self._steps(self.source.study(phase.columns))
         while phase.places:
             await self._pass(phase)
             if self._stopped:
@@ -153,15 +155,18 @@ class Validation:
             for _ in steps:
                 await anyio.lowlevel.checkpoint()
             return
-        while await in_thread(_guarded, self.source.label, partial(next, steps, done)) is not done:
+        while await in_thread(_guarded, self.source, partial(next, steps, done)) is not done:
             pass
 
     async def _pass(self, phase: Phase) -> None:
         assert self._description is not None
         self._phase, self._states, self._rows = phase, [], 0
         self._number += 1
+        # A rule that asks for another pass says so by a `follow_up` of its own.
+        rules = [check.rule for check in self._plan.checks if check.id in phase.places] if self._plan else []
+        self.source.read_again = any(type(rule).follow_up is not Validator.follow_up for rule in rules)
         reader = self.source.open(self._description)
-        work = partial(self._measure, phase)
+        work = partial(self._measure, phase, {})
         weight = self._description.bytes_per_row
         rows = self._description.rows
         try:
@@ -175,14 +180,14 @@ class Validation:
                 while (morsel := reader.read(_INLINE_ROWS)) is not None:
                     self._merge(morsel, work(morsel))
                 return
-            size = MorselSize(fixed=self.morsel_rows, bytes_per_row=weight)
+            size = MorselSize(fixed=self.morsel_rows, bytes_per_row=weight, unit=reader.unit)
             await run_morsels(reader, work, self._merge, size=size, in_flight=self.in_flight)
         finally:
             reader.close()
 
-    def _measure(self, phase: Phase, morsel: Morsel) -> MorselResult:
+    def _measure(self, phase: Phase, cuts: Cuts, morsel: Morsel) -> MorselResult:
         return _guarded(
-            self.source.label,
+            self.source,
             partial(
                 measure,
                 phase,
@@ -191,12 +196,14 @@ class Validation:
                 first_row=morsel.first_row,
                 options=self.samples,
                 sampled=self._sampled,
+                known=morsel.known,
+                cuts=cuts,
             ),
         )
 
     def _merge(self, morsel: Morsel, result: MorselResult) -> bool:
         """Merge what was measured on the next morsel; return whether to stop."""
-        self._errors.update(result.errors)
+        self._errors.update({check: self.source.tell(problem) for check, problem in result.errors.items()})
         if not self._states:
             self._states = result.states
         else:
@@ -391,9 +398,12 @@ class Validation:
         )
 
 
-def _guarded(label: str, function: Callable[[], T]) -> T:
+def _guarded(source: Source, function: Callable[[], T]) -> T:
     """Run something that calls Polars; what it raises about the data becomes a :class:`SourceError`."""
     try:
         return function()
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as exc:
-        raise SourceError(label, first_line(exc)) from exc
+        said = first_line(exc)
+        told = source.tell(said)
+        # A traceback would show what must not be told.
+        raise SourceError(source.label, told) from (exc if told == said else None)

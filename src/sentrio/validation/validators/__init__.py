@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = (
+    "REGISTRY",
     "ColumnRule",
     "Compare",
     "Completeness",
@@ -39,15 +40,18 @@ __all__ = (
     "UniqueRows",
     "Validator",
     "make_validator",
+    "row_rule",
     "validator_names",
 )
 
 from collections.abc import Mapping
 from typing import Any
 
-from sentrio.errors import OptionValueError, UnknownNameError
-from sentrio.validation.validators._base import ColumnRule, RowRule, StatisticRule, TableRule, Validator
+from sentrio.errors import OptionValueError
+from sentrio.validation.validators._base import ColumnRule, RowRule, TableRule, Validator
+from sentrio.validation.validators._registry import REGISTRY
 from sentrio.validation.validators.conditions import Compare, Expression
+from sentrio.validation.validators.custom import StatisticRule, row_rule
 from sentrio.validation.validators.dates import DateRange, Freshness
 from sentrio.validation.validators.distribution import Distribution
 from sentrio.validation.validators.finite import Finite
@@ -95,12 +99,12 @@ _CLASSES: tuple[type[Validator], ...] = (
     ForeignKey,
     Expression,
 )
-_BY_NAME: dict[str, type[Validator]] = {name: cls for cls in _CLASSES for name in (cls.validator_name, *cls.aliases)}
+REGISTRY.build_in(_CLASSES)
 
 
 def validator_names() -> tuple[str, ...]:
-    """Return all names and aliases, sorted."""
-    return tuple(sorted(_BY_NAME))
+    """Return all names and aliases, sorted, those of custom rules and installed packages too."""
+    return REGISTRY.names()
 
 
 def make_validator(entry: object) -> Validator:
@@ -108,6 +112,7 @@ def make_validator(entry: object) -> Validator:
 
     :param entry: a validator; its name; or a mapping of one name to its options (``None``: no options)
     :raises UnknownNameError: if no validator has that name
+    :raises PluginError: if an installed package offers it, and it can not be used
     :raises UnknownOptionError: if it does not know an option
     :raises OptionValueError: if an option has a bad value, or the entry is none of these
     """
@@ -129,9 +134,8 @@ def make_validator(entry: object) -> Validator:
 
 
 def _named(name: str, given: Mapping[str, Any]) -> Validator:
-    if name not in _BY_NAME:
-        raise UnknownNameError("validator", name, validator_names())
+    cls = REGISTRY.find(name)
     for option in given:
         if not isinstance(option, str):
             raise OptionValueError(name, str(option), f"the name of an option must be text, got {option!r}")
-    return _BY_NAME[name](**given)
+    return cls(**given)

@@ -8,6 +8,7 @@ their values.
 from __future__ import annotations
 
 __all__ = (
+    "KINDS",
     "Check",
     "ColumnRule",
     "RowRule",
@@ -38,7 +39,7 @@ Values = Mapping[str, Any]
 
 _NO_VALUES = "there are no values"
 
-_KINDS = {
+KINDS = {
     "any": "any",
     "number": "numeric",
     "float": "float",
@@ -268,7 +269,7 @@ class ColumnRule(Validator):
             return [self._bind_named(name, schema) for name in names]
         fitting = [name for name, dtype in schema.items() if fits(self.column_kind, dtype)]
         if not fitting:
-            wanted = _KINDS[self.column_kind]
+            wanted = KINDS[self.column_kind]
             problem = f"no column fits: it applies to {wanted} columns; there are {_describe(schema)}"
             return [self.unmatched(problem)]
         return [self._bind_named(name, schema) for name in fitting]
@@ -287,7 +288,7 @@ class ColumnRule(Validator):
         if name not in schema:
             return f"no column {name!r}{suggestion(name, tuple(schema))}"
         if not fits(self.column_kind, schema[name]):
-            return f"column {name!r} is {schema[name]}; the rule applies to {_KINDS[self.column_kind]} columns"
+            return f"column {name!r} is {schema[name]}; the rule applies to {KINDS[self.column_kind]} columns"
         return ""
 
     @abstractmethod
@@ -427,7 +428,7 @@ class StatisticRule(ColumnRule, Bounded):
         """Return the metrics that the statistic is computed from."""
 
     @abstractmethod
-    def observe(self, **values: Any) -> float | None:
+    def observe(self, *args: Any, **values: Any) -> float | None:
         """Compute the statistic from the values of the metrics; ``None`` if there were no values."""
 
     def bind_column(self, name: str, dtype: pl.DataType) -> Check:
@@ -437,8 +438,10 @@ class StatisticRule(ColumnRule, Bounded):
 
     def judge(self, check: Check, values: Values) -> Verdict:
         """Compare the statistic with the bounds; a statistic of no values fails."""
-        evaluated = values["evaluated"]
-        value = self.value(check, values)
+        return self.verdict(self.value(check, values), values["evaluated"])
+
+    def verdict(self, value: Any, evaluated: int | None) -> Verdict:
+        """Compare a value with the bounds."""
         if value is None:
             message = self.without if evaluated else _NO_VALUES
             return Verdict(outcome=CheckOutcome.FAILED, evaluated=evaluated, message=message)
