@@ -9,8 +9,8 @@ from __future__ import annotations
 
 __all__ = (
     "Count",
+    "FromSchema",
     "Histogram",
-    "Known",
     "Matching",
     "Max",
     "Mean",
@@ -88,7 +88,7 @@ class _Total(Metric):
 
 
 @attrs.frozen
-class Known(Metric):
+class FromSchema(Metric):
     """Something that the schema says, so that no row is asked."""
 
     value: Any
@@ -98,6 +98,10 @@ class Known(Metric):
         return ()
 
     def state(self, values: Sequence[Any]) -> Any:
+        """Return the value."""
+        return self.value
+
+    def known(self, part: Known) -> Any:
         """Return the value."""
         return self.value
 

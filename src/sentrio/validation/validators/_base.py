@@ -31,7 +31,7 @@ import polars as pl
 from sentrio import _options as options
 from sentrio.errors import OptionValueError, suggestion
 from sentrio.validation import wording
-from sentrio.validation.metrics import Count, Known, Matching, Metric, Present
+from sentrio.validation.metrics import Count, FromSchema, Matching, Metric, Present
 from sentrio.validation.report import CheckOutcome, Severity
 
 Schema = Mapping[str, pl.DataType]
@@ -224,7 +224,7 @@ class Gather(Validator):
             return [self.unmatched(f"no column {column!r}{suggestion(column, tuple(schema))}", (column,))]
         if problem := self.wanted.refuses(schema[column]):
             return [self.unmatched(problem, (column,))]
-        metrics = {"dtype": Known(schema[column]), **self.wanted.metrics}
+        metrics = {"dtype": FromSchema(schema[column]), **self.wanted.metrics}
         return [Check(rule=self, columns=(column,), metrics=metrics)]
 
     def judge(self, check: Check, values: Values) -> Verdict:
@@ -278,7 +278,7 @@ class ColumnRule(Validator):
         if problem := self.column_problem(name, schema):
             return self.unmatched(problem, (name,))
         dtype = schema[name]
-        if dtype == pl.Null and self.applies_to != "any":
+        if dtype == pl.Null and self.column_kind != "any":
             metrics = {"rows": Count(), "evaluated": Count(name)}
             return Check(rule=self, columns=(name,), metrics=metrics, untyped=True)
         return self.bind_column(name, dtype)

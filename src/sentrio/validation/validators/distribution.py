@@ -16,7 +16,7 @@ from sentrio.validation import wording
 from sentrio.validation.categories import MOST_CATEGORIES, Categories
 from sentrio.validation.drift import chi_squared_p, decile_edges, jensen_shannon, population_stability
 from sentrio.validation.ks import distance, wanted_of_both
-from sentrio.validation.metrics import Count, Histogram, Known, Metric
+from sentrio.validation.metrics import Count, FromSchema, Histogram, Metric
 from sentrio.validation.ranks import quantile, rank_metrics, wanted_metrics
 from sentrio.validation.report import CheckOutcome, Severity
 from sentrio.validation.validators._base import Check, Reference, Schema, Values, Verdict, as_severity
@@ -150,7 +150,7 @@ class Distribution(Outliers):
         """Return the check of one column."""
         if self.reference is None:
             return super().bind_column(name, dtype)
-        metrics: dict[str, Metric] = {"rows": Count(), "evaluated": Count(name), "type": Known(dtype)}
+        metrics: dict[str, Metric] = {"rows": Count(), "evaluated": Count(name), "type": FromSchema(dtype)}
         numeric = dtype.is_numeric() and not self.by_shares
         metrics |= rank_metrics(name) if numeric else {"categories": Categories(name)}
         return Check(rule=self, columns=(name,), metrics=metrics)

@@ -14,7 +14,7 @@ import polars as pl
 from sentrio import _options as options
 from sentrio.errors import OptionValueError
 from sentrio.validation import wording
-from sentrio.validation.metrics import Count, Known, Matching, Metric, ScanMetric
+from sentrio.validation.metrics import Count, FromSchema, Matching, Metric, ScanMetric
 from sentrio.validation.validators._base import Check, Reference, Tolerant, Values
 
 # The distinct values of a reference are put in order in so many parts, each of them one short step.
@@ -193,7 +193,7 @@ class ForeignKey(Tolerant):
             problem = _mismatch(name, dtype, self.reference.dtype)
         if problem:
             return self.unmatched(problem, (name,))
-        metrics = {"rows": Count(), "evaluated": Count(name), "type": Known(dtype)}
+        metrics = {"rows": Count(), "evaluated": Count(name), "type": FromSchema(dtype)}
         return Check(rule=self, columns=(name,), metrics=metrics)
 
     def refer(self, check: Check, values: Values) -> Reference | None:

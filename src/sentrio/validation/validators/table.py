@@ -13,7 +13,7 @@ import polars as pl
 from sentrio import _options as options
 from sentrio.errors import OptionValueError
 from sentrio.validation import wording
-from sentrio.validation.metrics import Count, Known, Metric
+from sentrio.validation.metrics import Count, FromSchema, Metric
 from sentrio.validation.report import CheckOutcome
 from sentrio.validation.types import TypeName, parse_type_name
 from sentrio.validation.validators._base import Bounded, Check, ColumnRule, Schema, TableRule, Values, Verdict
@@ -71,7 +71,7 @@ class HasType(ColumnRule):
         if dtype == pl.Null and self.dtype.fits(dtype):
             metrics = {"rows": Count(), "evaluated": Count(name)}
             return Check(rule=self, columns=(name,), metrics=metrics, untyped=True)
-        return Check(rule=self, columns=(name,), metrics={"rows": Count(), "type": Known(dtype)})
+        return Check(rule=self, columns=(name,), metrics={"rows": Count(), "type": FromSchema(dtype)})
 
     def judge(self, check: Check, values: Values) -> Verdict:
         """Compare the types."""
@@ -132,7 +132,7 @@ class HasSchema(TableRule):
 
     def bind(self, schema: Schema) -> Sequence[Check]:
         """Return the one check of the table; its columns are known before any row is read."""
-        return [Check(rule=self, metrics={"rows": Count(), "found": Known(tuple(schema.items()))})]
+        return [Check(rule=self, metrics={"rows": Count(), "found": FromSchema(tuple(schema.items()))})]
 
     def judge(self, check: Check, values: Values) -> Verdict:
         """Compare the columns."""
