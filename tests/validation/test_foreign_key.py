@@ -84,9 +84,17 @@ def test_many_values_are_put_in_order_part_by_part(monkeypatch: pytest.MonkeyPat
 def test_values_with_the_same_hash(monkeypatch: pytest.MonkeyPatch) -> None:
     """A pair of values with one hash is not to be had, so all hashes are made alike."""
     monkeypatch.setattr(pl.Series, "hash", lambda self, *_: pl.repeat(7, len(self), dtype=pl.UInt64, eager=True))
-    frame = pl.DataFrame({"x": [1, 2, 3, 4, None, 2]})
-    (check,) = run(frame, [{"foreign_key": {"column": "x", "reference": [2, 3, 9]}}], ONE).checks
+    frame = pl.DataFrame({"x": ["1", "2", "3", "4", None, "2"]})
+    (check,) = run(frame, [{"foreign_key": {"column": "x", "reference": ["2", "3", "9"]}}], ONE).checks
     assert (check.failed_count, [item.row for item in check.sample]) == (2, [0, 3])
+
+
+def test_numbers_far_from_each_other() -> None:
+    ends = [-(2**63), 2**63 - 1]
+    frame = pl.DataFrame({"x": [*ends, 0, 5, None]})
+    for reference, failed in (([*ends], 2), ([0, 5], 2), ([*range(6)], 2), ([2**63 - 1], 3), ([-(2**63)], 3)):
+        (check,) = run(frame, [{"foreign_key": {"column": "x", "reference": reference}}], ONE).checks
+        assert (check.failed_count, check.evaluated_count) == (failed, 4), reference
 
 
 def test_the_reference_is_read_once_for_several_columns() -> None:
@@ -156,7 +164,9 @@ def test_paths_of_references_start_from_the_folder_of_the_checkpoint(tmp_path: P
     assert checkpoint.run().report.checks[0].failed_count == 1
 
 
-def test_cancelled_anywhere(tmp_path: Path, backend: Backend) -> None:
+def test_cancelled_anywhere(tmp_path: Path, backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A busy machine may take longer over a morsel than a run waits for it.
+    monkeypatch.setattr("sentrio.validation.engines.threads.GRACE_SECONDS", 5.0)
     path = tmp_path / "keys.parquet"
     pl.DataFrame({"id": range(50)}).write_parquet(path, row_group_size=10)
     frame = pl.DataFrame({"x": range(60)})

@@ -21,6 +21,9 @@ from sentrio.validation.validators._base import Check, Reference, Tolerant, Valu
 _PARTS = 64
 _ONE_PART = 250_000
 
+# A number takes 64 bits, a mark one.
+_BITS = 64
+
 _HASH = "__sentrio_hash__"
 _VALUE = "__sentrio_value__"
 
@@ -62,6 +65,8 @@ class _Members:
     hashes: pl.Series
     values: pl.Series
     clashing: pl.Series | None = None  #: values whose hash is that of another one
+    #: for whole numbers that lie close together, the least one, and for each from there on whether it occurs
+    marks: tuple[int, pl.Series] | None = None
 
     def holds(self, values: pl.Series) -> pl.Series:
         """Tell for each value whether it is one of them; null for null."""
@@ -70,6 +75,11 @@ class _Members:
         cast = plain.cast(common, strict=False)
         if not len(self.values):
             found = pl.repeat(False, len(values), eager=True)
+        elif self.marks is not None:
+            least, marks = self.marks
+            inside = cast.is_between(least, least + len(marks) - 1)
+            # Clipped first, since a difference could wrap.
+            found = inside & marks.gather(cast.clip(least, least + len(marks) - 1).fill_null(least) - least)
         else:
             place = self.hashes.search_sorted(cast.hash()).clip(upper_bound=len(self.values) - 1)
             found = self.values.gather(place) == cast
@@ -120,14 +130,33 @@ class _Distinct(ScanMetric):
             yield
         whole = pl.concat(done, rechunk=True)
         yield
+        if whole.schema[_VALUE] == pl.Int128 and _fits(whole[_VALUE]):
+            whole = _hashed(whole[_VALUE].cast(pl.Int64))
+            yield
         hashes, values = whole[_HASH], whole[_VALUE]
         again = (hashes == hashes.shift(1)).fill_null(False)
         clashing = values.filter(again | again.shift(-1, fill_value=False)) if again.any() else None
-        state.members = _Members(hashes, values, clashing)
+        state.members = _Members(hashes, values, clashing, _marked(values))
         state.parts.clear()
 
     def finish(self, state: _Runs) -> _Members | None:
         return state.members
+
+
+def _fits(values: pl.Series) -> bool:
+    """Tell whether whole numbers fit into 64 bits, which are compared much faster."""
+    return bool(values.is_between(-(2**63), 2**63 - 1).all())
+
+
+def _marked(values: pl.Series) -> tuple[int, pl.Series] | None:
+    """Mark which whole numbers occur, unless that took more memory than the numbers themselves."""
+    least, greatest = (values.min(), values.max()) if values.dtype == pl.Int64 else (None, None)
+    if not isinstance(least, int) or not isinstance(greatest, int):
+        return None
+    width = greatest - least + 1
+    if width > _BITS * len(values):
+        return None
+    return least, pl.repeat(False, width, eager=True).scatter((values - least).cast(pl.UInt32), True)
 
 
 def _hashed(values: pl.Series) -> pl.DataFrame:
