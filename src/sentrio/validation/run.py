@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +18,7 @@ import polars as pl
 
 from sentrio.errors import SourceError, suggestion
 from sentrio.validation.engines.threads import MorselSize, in_thread, run_morsels
+from sentrio.validation.lookup import Wanted
 from sentrio.validation.plan import Broken, Cuts, MorselResult, Phase, Plan, SampleOptions, measure
 from sentrio.validation.report import CheckOutcome, CheckResult, SampleRow, Severity, ValidationReport
 from sentrio.validation.sources.base import Description, Morsel, ReadAsText, Source
@@ -124,6 +126,7 @@ class Validation:
             await self._finish(phase)
             await self._refer(phase)
             phase = self._follow_up(phase)
+        await self._look_up()
         if self._plan.first.places:  # else nothing could be evaluated, so nothing was read
             await self._steps(self.source.verify())
             self._complete = True
@@ -162,11 +165,20 @@ class Validation:
         assert self._description is not None
         self._phase, self._states, self._rows = phase, [], 0
         self._number += 1
-        # A rule that asks for another pass says so by a `follow_up` of its own.
-        rules = [check.rule for check in self._plan.checks if check.id in phase.places] if self._plan else []
-        self.source.read_again = any(type(rule).follow_up is not Validator.follow_up for rule in rules)
+        # A rule that asks for another pass says so by a `follow_up` of its own, one that finds rows by a `sample`.
+        rules = [type(check.rule) for check in self._plan.checks if check.id in phase.places] if self._plan else []
+        keys = self.samples.key_columns and self.samples.most
+        self.source.read_again = any(
+            rule.follow_up is not Validator.follow_up or (keys and rule.sample is not Validator.sample)
+            for rule in rules
+        )
+        await self._read(partial(self._measure, phase, {}), self._merge)
+
+    async def _read(
+        self, work: Callable[[Morsel], MorselResult], merge: Callable[[Morsel, MorselResult], bool]
+    ) -> None:
+        assert self._description is not None
         reader = self.source.open(self._description)
-        work = partial(self._measure, phase, {})
         weight = self._description.bytes_per_row
         rows = self._description.rows
         try:
@@ -178,10 +190,10 @@ class Validation:
                 and self.morsel_rows is None
             ):
                 while (morsel := reader.read(_INLINE_ROWS)) is not None:
-                    self._merge(morsel, work(morsel))
+                    merge(morsel, work(morsel))
                 return
             size = MorselSize(fixed=self.morsel_rows, bytes_per_row=weight, unit=reader.unit)
-            await run_morsels(reader, work, self._merge, size=size, in_flight=self.in_flight)
+            await run_morsels(reader, work, merge, size=size, in_flight=self.in_flight)
         finally:
             reader.close()
 
@@ -300,6 +312,25 @@ class Validation:
         (check,) = self._plan.checks[:1]
         result = self._result(check)
         return self._values[check.id] if result.passed else f"the reference can not be used: {result.message}"
+
+    async def _look_up(self) -> None:
+        """Read the key columns of rows that rules found themselves, where no filter can find them again."""
+        assert self._plan is not None
+        keys, most = self.samples.key_columns, self.samples.most
+        if not keys or not most:
+            return
+        found: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
+        for check in self._plan.checks:
+            if (values := self._values.get(check.id)) and check.id not in self._samples:
+                found[check.id] = list(islice(check.rule.sample(check, values), most))
+        wanted = Wanted({row for rows in found.values() for row, _ in rows}, keys)
+        if not wanted.rows:
+            return
+        self.source.read_again = False
+        await self._read(lambda morsel: _guarded(self.source, partial(wanted.look, morsel)), wanted.take)
+        for check_id, rows in found.items():
+            if rows:
+                self._samples[check_id] = [(row, {**wanted.cells.get(row, {}), **cells}) for row, cells in rows]
 
     def _follow_up(self, phase: Phase) -> Phase:
         assert self._plan is not None
