@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import _naive as naive
+import anyio
 import polars as pl
 import pytest
 from _running import CUTS, INTEGERS, TEXTS, Cut, column, run
@@ -18,7 +19,10 @@ from hypothesis import strategies as st
 import sentrio
 from sentrio.errors import OptionValueError, UnknownOptionError
 from sentrio.testing import Backend, cancel_everywhere
-from sentrio.validation import ForeignKey
+from sentrio.validation import ForeignKey, make_validator
+from sentrio.validation.report import ValidationReport
+from sentrio.validation.run import Progress, Validation
+from sentrio.validation.sources.files import make_source
 from sentrio.validation.validators import references
 
 ONE = Cut("frame", 10, 1, 1)
@@ -177,3 +181,42 @@ def test_cancelled_anywhere(tmp_path: Path, backend: Backend, monkeypatch: pytes
         assert result.report.checks[0].failed_count == 10
 
     cancel_everywhere(once, backend=backend)
+
+
+def test_reading_stops_at_the_first_value_that_does_not_occur() -> None:
+    frame = pl.DataFrame({"x": range(1_000)})
+    entries = [{"foreign_key": {"column": "x", "reference": range(1, 1_000)}}, {"unique": {"column": "x"}}]
+    seen: list[tuple[int, int]] = []
+
+    async def main() -> sentrio.CheckpointResult:
+        checkpoint = sentrio.Checkpoint("a", frame, entries, fail_fast=True, morsel_rows=10)
+        return await checkpoint.run_async(on_progress=lambda progress: seen.append((progress.phase, progress.rows)))
+
+    result = anyio.run(main)
+    first, second = result.report.checks
+    assert (result.status, result.report.complete) == ("failure", False)
+    assert (first.outcome, first.failed_count) == ("failed", 1)
+    assert [item.row for item in first.sample] == [0]
+    assert second.outcome in {"passed", "not_evaluated"}
+    assert max(rows for phase, rows in seen if phase == 2) < 1_000
+
+
+def test_a_run_that_ends_early_does_not_let_it_pass() -> None:
+    """All rows seen so far are fine, and the one that is not would have come."""
+    frame = pl.DataFrame({"x": [*range(999), -1]})
+    entry = {"foreign_key": {"column": "x", "reference": range(1_000)}}
+
+    async def main() -> ValidationReport:
+        validation = Validation(make_source(frame), [make_validator(entry)], morsel_rows=10, in_flight=1)
+        with anyio.CancelScope() as scope:
+
+            def look(progress: Progress) -> None:
+                if progress.phase == 2 and progress.rows > 100:
+                    scope.cancel()
+
+            validation.on_progress = look
+            await validation.run()
+        return validation.report()
+
+    (check,) = anyio.run(main).checks
+    assert (check.outcome, check.failed_count) == ("not_evaluated", None)

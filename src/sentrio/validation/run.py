@@ -364,7 +364,7 @@ class Validation:
     def _result(self, check: Check) -> CheckResult:
         rule = check.rule
         private = bool(set(check.columns) & set(self.samples.redact_columns))
-        values = self._values.get(check.id) or (self._current(check) if not self._complete else {})
+        values = self._values.get(check.id, {}) if self._complete else self._current(check)
         verdict = self._verdict(check, values, private)
         ratio = None
         if verdict.failed is not None and verdict.evaluated:
@@ -406,7 +406,8 @@ class Validation:
             return Verdict(outcome=CheckOutcome.ERROR, message=problem)
         # A check that waits for another pass knows only a part, and that part must not be judged.
         unfinished = not self._complete and (check.id not in self._values or check.id in self._phase.places)
-        if not values or (unfinished and (check.rule.needs_all_rows or not self._scanned)):
+        undecided = check.rule.needs_all_rows and check.id not in self._failed
+        if not values or (unfinished and (undecided or not self._scanned)):
             return Verdict(outcome=CheckOutcome.NOT_EVALUATED, message="reading stopped before it could be evaluated")
         verdict = check.judge(values)
         if self._discreet and ";" in verdict.message:
