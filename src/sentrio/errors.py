@@ -19,6 +19,8 @@
     │   ├── HTTPTimeoutError                 it took too long
     │   ├── HTTPStatusError                  the answer is an error status, where one is not welcome
     │   └── ChecksumError                    the content is not the one that was expected
+    ├── UnsetVariableError                   an option of an action refers to a variable that is not set
+    ├── DeliveryError                        what an action sent was not accepted, or did not arrive
     ├── JobLogError                          a pipeline's job log that can not be read or written
     └── RunError                             a result that is not the one that was asked for
         ├── CheckpointFailed                 the data are bad
@@ -38,6 +40,7 @@ __all__ = (
     "CircuitOpenError",
     "ClosedError",
     "ConfigurationError",
+    "DeliveryError",
     "HTTPRequestError",
     "HTTPStatusError",
     "HTTPTimeoutError",
@@ -55,6 +58,7 @@ __all__ = (
     "UnknownCheckpointError",
     "UnknownNameError",
     "UnknownOptionError",
+    "UnsetVariableError",
     "suggestion",
 )
 
@@ -278,6 +282,31 @@ class PoolClosedError(ClosedError):
 
 class RunnerClosedError(ClosedError):
     """A scheduler or runner that does not run: it takes no work, and what it had to drop gets this error."""
+
+
+class UnsetVariableError(SentrioError):
+    """An option of an action refers to an environment variable that is not set."""
+
+    def __init__(self, option: str, problem: str) -> None:
+        super().__init__(option, problem)
+        self.option = option
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"option {self.option!r}: {self.problem}"
+
+
+class DeliveryError(SentrioError):
+    """What an action sent was not accepted, or did not arrive. Of the URL only the host is known here."""
+
+    def __init__(self, host: str, problem: str, status: int | None = None) -> None:
+        super().__init__(host, problem, status)
+        self.host = host
+        self.problem = problem
+        self.status = status  #: of the answer; ``None``: there was none
+
+    def __str__(self) -> str:
+        return f"{self.host}: {self.problem}"
 
 
 class JobLogError(SentrioError):

@@ -1,12 +1,13 @@
 """Helpers for tests of code that is built on sentrio.
 
 :func:`cancel_everywhere` cancels an operation at its first scheduling point, then at its second, and so on,
-and checks after each try that nothing is left behind.
+and checks after each try that nothing is left behind. :class:`HandTrigger` is a trigger that a test fires,
+:class:`RecordingAction` an action that remembers its results.
 """
 
 from __future__ import annotations
 
-__all__ = ("BACKENDS", "CancelReport", "LeftBehind", "cancel_everywhere")
+__all__ = ("BACKENDS", "CancelReport", "HandTrigger", "LeftBehind", "RecordingAction", "cancel_everywhere")
 
 # The task factory below needs asyncio's own task class. This module is for tests, where DESIGN allows it.
 import asyncio
@@ -27,6 +28,7 @@ import anyio.to_thread
 import attrs
 
 from sentrio.async_core.threads import thread_statistics
+from sentrio.checkpoint._doubles import HandTrigger, RecordingAction
 
 Backend = Literal["asyncio", "uvloop", "trio"]
 BACKENDS: tuple[Backend, ...] = ("asyncio", "uvloop", "trio")

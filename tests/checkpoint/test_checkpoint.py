@@ -240,7 +240,7 @@ def test_backend_of_blocking_calls(name: str, frame: pl.DataFrame, monkeypatch: 
     Checkpoint("a", frame, ["not_null"], actions=[note]).run()
     assert seen[0].startswith(name)
     monkeypatch.setenv("SENTRIO_BACKEND", "curio")
-    with pytest.raises(OptionValueError, match="asyncio or trio, got 'curio'"):
+    with pytest.raises(OptionValueError, match="'asyncio' or 'trio', got 'curio'"):
         Checkpoint("a", frame, ["not_null"]).run()
 
 

@@ -106,9 +106,17 @@ async def test_faults_have_names(tmp_path: Path) -> None:
     made = executor(lambda _: None, tmp_path)
     with JobLog.opened(tmp_path / "jobs"), pytest.raises(JobLogError, match="another run is writing"):
         await made.run_all_async(["a"])
-    (tmp_path / "jobs").write_text("not json\n")
-    with pytest.raises(JobLogError, match="line 1 is no record"):
-        await made.resume(["a"])
+    for line in (
+        "not json",
+        "[1]",
+        "3",
+        "{}",
+        '{"site": "a", "status": "good"}',
+        '{"site": "a", "status": "failed", "checkpoint": {}}',
+    ):
+        (tmp_path / "jobs").write_text(f"{line}\n")
+        with pytest.raises(JobLogError, match="line 1 is no record"):
+            await made.resume(["a"])
     (tmp_path / "jobs").unlink()
     (tmp_path / "jobs").mkdir()
     for func in (made.run_all_async, made.resume):

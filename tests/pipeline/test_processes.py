@@ -140,6 +140,28 @@ def test_cancel_everywhere_leaves_no_process(
     cancel_everywhere(lambda: made.run_all_async(["a", "b", "c"]), backend=backend, check=none_left)
 
 
+def test_cancel_everywhere_with_progress_and_job_log(backend: Backend, marked: Marked, tmp_path: Path) -> None:
+    made = executor(
+        ["sh", "-c", "exit 3"],
+        max_concurrent_sites=2,
+        retry_count=2,
+        retry_delay_seconds=0,
+        job_log=tmp_path / "jobs",
+    )
+
+    async def slow(*_: object) -> None:
+        await anyio.lowlevel.checkpoint()
+
+    async def main() -> None:
+        await made.run_detailed(["a", "b"], slow, on_attempt=lambda _: None)
+        await made.resume(["a", "b"], slow)
+
+    def none_left() -> None:
+        assert marked() == []
+
+    cancel_everywhere(main, backend=backend, check=none_left)
+
+
 def test_cancel_everywhere_while_iterating(backend: Backend, marked: Marked) -> None:
     made = executor(["true"], max_concurrent_sites=2)
 

@@ -65,3 +65,37 @@ def mean(values: Sequence[Any]) -> float | None:
     if math.inf in present or -math.inf in present:
         return math.nan if {math.inf, -math.inf} <= set(present) else math.inf if math.inf in present else -math.inf
     return math.fsum(present) / len(present)
+
+
+def ordered(values: Sequence[Any]) -> list[float]:
+    """The values that are not null as floats, sorted; NaN is greater than every number."""
+    present = [float(value) for value in values if value is not None]
+    return sorted(v for v in present if not math.isnan(v)) + [v for v in present if math.isnan(v)]
+
+
+def quantile(values: Sequence[Any], q: float) -> float | None:
+    """Linear interpolation between the closest ranks."""
+    ranked = ordered(values)
+    if not ranked:
+        return None
+    position = q * (len(ranked) - 1)
+    low, high = ranked[math.floor(position)], ranked[math.ceil(position)]
+    share = position - math.floor(position)
+    if low == high or share == 0:
+        return low
+    if math.isfinite(low) and math.isfinite(high):
+        return low * (1 - share) + high * share
+    return low + (high - low) * share
+
+
+def outliers(values: Sequence[Any]) -> list[int] | None:
+    """The rows beyond Tukey's outer fences; ``None`` if there are none."""
+    first, third = quantile(values, 0.25), quantile(values, 0.75)
+    if first is None or third is None or not math.isfinite(first) or not math.isfinite(third):
+        return None
+    low, high = first - 3 * (third - first), third + 3 * (third - first)
+    return [
+        i
+        for i, value in enumerate(values)
+        if value is not None and (value < low or value > high or math.isnan(value))
+    ]

@@ -24,8 +24,11 @@ __all__ = (
     "BackgroundTask",
     "async_background",
     "async_run",
+    "cancellation_is_real",
     "current_task_id",
     "default_backend",
+    "loop_time_is_virtual",
+    "postpone_cancellation",
 )
 
 import asyncio
@@ -435,6 +438,41 @@ def current_task_id() -> int:
 
         task = trio.lowlevel.current_task()
     return id(task)
+
+
+def cancellation_is_real() -> bool:
+    """Tell, where a cancellation was caught, whether somebody has cancelled the running task.
+
+    On asyncio anybody may raise a ``CancelledError`` of his own; on trio nobody can.
+    """
+    task = None
+    with suppress(RuntimeError):
+        task = asyncio.current_task()
+    return task is None or task.cancelling() > 0 or anyio.get_current_task().has_pending_cancellation()
+
+
+def postpone_cancellation() -> None:
+    """Have a cancellation that was caught just now delivered again, at the next checkpoint.
+
+    A cancel scope does so by itself. What asyncio's ``task.cancel()`` has asked for is said only once.
+    """
+    if anyio.current_effective_deadline() == float("-inf"):
+        return
+    with suppress(RuntimeError):
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            task.uncancel()  # the count is what asyncio.timeout() goes by
+            task.cancel()
+
+
+def loop_time_is_virtual() -> bool:
+    """Tell whether the running event loop's clock is one that tests bend: ``trio.testing.MockClock``."""
+    with suppress(anyio.NoEventLoopError):
+        if hasattr(_running_loop(), "run_sync_soon"):
+            import trio
+
+            return hasattr(trio.lowlevel.current_clock(), "jump")
+    return False
 
 
 def _running_loop() -> Any:

@@ -47,7 +47,7 @@ def read_results(path: Path) -> dict[str, SiteResult]:
                 found.clear()
                 continue
             result = SiteResult.from_dict(record)
-        except (ValueError, TypeError) as exc:
+        except (ValueError, TypeError, KeyError, AttributeError) as exc:
             problem = f"line {number} is no record of a job log; name another file, or remove the line"
             raise JobLogError(str(path), problem) from exc
         found[result.site] = result

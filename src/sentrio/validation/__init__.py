@@ -4,6 +4,8 @@ from __future__ import annotations
 
 __all__ = (
     "Count",
+    "Distribution",
+    "Finite",
     "InRange",
     "InSet",
     "MatchesRegex",
@@ -13,6 +15,7 @@ __all__ = (
     "Min",
     "NotNull",
     "NullCount",
+    "Outliers",
     "RowCount",
     "RowRule",
     "StatisticRule",
@@ -26,11 +29,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sentrio.validation.metrics import Count, Max, Metric, Min, NullCount
     from sentrio.validation.validators import (
+        Distribution,
+        Finite,
         InRange,
         InSet,
         MatchesRegex,
         Mean,
         NotNull,
+        Outliers,
         RowCount,
         RowRule,
         StatisticRule,

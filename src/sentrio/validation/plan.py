@@ -193,8 +193,9 @@ def measure(
                 frame.lazy().collect()
         result.states.append(states)
         if options.most:
-            for check, failed in _failing(phase, group, states, sampled):
-                result.samples[check.id] = _sample(check, frame, group, first_row, min(failed, options.most), options)
+            for check, fails, failed in _failing(phase, group, states, sampled):
+                most = min(failed, options.most)
+                result.samples[check.id] = _sample(check, fails, frame, group, first_row, most, options)
     return result
 
 
@@ -279,18 +280,23 @@ def _isolate(phase: Phase, group: Group, part: Frame, first_row: int, errors: di
 
 def _failing(
     phase: Phase, group: Group, states: Sequence[Any], sampled: Collection[str]
-) -> Iterator[tuple[Check, int]]:
+) -> Iterator[tuple[Check, pl.Expr, int]]:
     for check in group.checks:
         place = phase.places[check.id].get("failed")
-        if check.passes is None or place is None or check.id in sampled:
+        if place is None or check.id in sampled:
             continue
-        failed = states[place[1]]
-        if failed and not isinstance(failed, Broken):
-            yield check, failed
+        metric, failed = group.metrics[place[1]], states[place[1]]
+        if not failed or isinstance(failed, Broken):
+            continue
+        if check.passes is not None:
+            yield check, ~check.passes, failed
+        elif isinstance(metric, Matching):  # what fails is known since the phase before
+            yield check, metric.condition, failed
 
 
 def _sample(
     check: Check,
+    fails: pl.Expr,
     frame: Frame,
     group: Group,
     first_row: int,
@@ -298,11 +304,10 @@ def _sample(
     options: SampleOptions,
 ) -> list[tuple[int, dict[str, Any]]]:
     """Return the first failing rows: their numbers, and the cells of the columns to be shown."""
-    assert check.passes is not None
     rows = frame.lazy().with_row_index(ROW, offset=first_row)
     if group.condition is not None:
         rows = rows.filter(group.condition)
     names = list(dict.fromkeys((*options.key_columns, *check.columns)))
     cells = [check.shown.get(name, pl.col(name)).alias(name) for name in names]
-    found = rows.filter(~check.passes).head(most).select(ROW, *cells).collect(engine="streaming")
+    found = rows.filter(fails).head(most).select(ROW, *cells).collect(engine="streaming")
     return [(row[0], dict(zip(names, row[1:], strict=True))) for row in found.iter_rows()]

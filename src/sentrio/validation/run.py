@@ -267,7 +267,7 @@ class Validation:
                 metrics = check.rule.follow_up(check, self._values[check.id])
                 if metrics:
                     following.add(check, metrics, self.where)
-        self._states = []
+        self._phase, self._states = following, []
         return following
 
     @property
@@ -328,7 +328,8 @@ class Validation:
             if self._discreet:
                 problem = "it could not be evaluated on some rows (the reason may show values, which are hidden)"
             return Verdict(outcome=CheckOutcome.ERROR, message=problem)
-        unfinished = not self._complete and check.id not in self._values
+        # A check that waits for another pass knows only a part, and that part must not be judged.
+        unfinished = not self._complete and (check.id not in self._values or check.id in self._phase.places)
         if not values or (unfinished and (check.rule.needs_all_rows or not self._scanned)):
             return Verdict(outcome=CheckOutcome.NOT_EVALUATED, message="reading stopped before it could be evaluated")
         verdict = check.judge(values)

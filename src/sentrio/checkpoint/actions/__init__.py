@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 __all__ = (
+    "Action",
     "ActionConfig",
     "ActionResult",
     "ActionStatus",
     "AsyncBaseAction",
     "AsyncExecutable",
+    "BaseAction",
     "CustomAction",
+    "NotificationConfig",
     "NotifyCondition",
+    "SlackNotification",
     "StoreValidationResult",
+    "SyncActionAdapter",
+    "SyncExecutable",
+    "WebhookAction",
+    "adapt_to_async",
     "make_action",
 )
 
@@ -18,22 +26,25 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sentrio.checkpoint.actions.base import ActionConfig, AsyncBaseAction, AsyncExecutable, NotifyCondition
+from sentrio.checkpoint.actions.adapters import SyncActionAdapter, adapt_to_async
+from sentrio.checkpoint.actions.base import Action, AsyncBaseAction, AsyncExecutable, BaseAction, SyncExecutable
+from sentrio.checkpoint.actions.config import ActionConfig, NotificationConfig, NotifyCondition
 from sentrio.checkpoint.actions.custom import CustomAction
+from sentrio.checkpoint.actions.slack import SlackNotification
 from sentrio.checkpoint.actions.store import StoreValidationResult
+from sentrio.checkpoint.actions.webhook import WebhookAction
 from sentrio.checkpoint.result import ActionResult, ActionStatus
 from sentrio.errors import OptionValueError, UnknownNameError
 
-_CLASSES: dict[str, type[AsyncBaseAction[Any]]] = {
-    cls.action_type: cls for cls in (StoreValidationResult, CustomAction)
-}
+_BUILT_IN: tuple[type[Action[Any]], ...] = (StoreValidationResult, SlackNotification, WebhookAction, CustomAction)
+_CLASSES = {cls.action_type: cls for cls in _BUILT_IN}
 
 
 def make_action(entry: object, base_dir: Path | None = None) -> AsyncExecutable:
     """Make an action of an entry.
 
-    :param entry: an action; a function, sync or async; the name of an action type; or a mapping of one such
-        name to its options
+    :param entry: an action or a function, async or blocking; the name of an action type; or a mapping of one
+        such name to its options
     :param base_dir: the folder that relative paths in an entry's options start from
     :raises UnknownNameError: if there is no such type
     :raises UnknownOptionError: if it does not know an option
@@ -49,10 +60,8 @@ def make_action(entry: object, base_dir: Path | None = None) -> AsyncExecutable:
         raise OptionValueError(
             "actions", "actions", f"an entry must be a name, or one name with its options, got {entry!r}"
         )
-    if isinstance(entry, AsyncExecutable) and not isinstance(entry, type):
-        return entry
-    if callable(entry) and not isinstance(entry, type):
-        return CustomAction(callback=entry)
+    if not isinstance(entry, type) and (isinstance(entry, AsyncExecutable | SyncExecutable) or callable(entry)):
+        return adapt_to_async(entry)
     raise TypeError(
         f"an action must be an action, a function, or a name with options like {{store: {{path: results}}}}, "
         f"got {entry!r}"

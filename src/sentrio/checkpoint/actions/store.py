@@ -15,7 +15,8 @@ import attrs
 from sentrio import _options as options
 from sentrio.async_core.file import write_atomically
 from sentrio.async_core.threads import call_sync
-from sentrio.checkpoint.actions.base import ActionConfig, AsyncBaseAction
+from sentrio.checkpoint.actions.base import AsyncBaseAction
+from sentrio.checkpoint.actions.config import ActionConfig
 from sentrio.checkpoint.result import ActionResult, CheckpointResult
 
 # A run is named by the beginning of its id, as long as no other run of that name begins alike.

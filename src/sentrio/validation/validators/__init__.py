@@ -4,11 +4,14 @@ from __future__ import annotations
 
 __all__ = (
     "ColumnRule",
+    "Distribution",
+    "Finite",
     "InRange",
     "InSet",
     "MatchesRegex",
     "Mean",
     "NotNull",
+    "Outliers",
     "RowCount",
     "RowRule",
     "StatisticRule",
@@ -24,7 +27,10 @@ from typing import Any
 
 from sentrio.errors import OptionValueError, UnknownNameError
 from sentrio.validation.validators._base import ColumnRule, RowRule, StatisticRule, TableRule, Validator
+from sentrio.validation.validators.distribution import Distribution
+from sentrio.validation.validators.finite import Finite
 from sentrio.validation.validators.nulls import NotNull
+from sentrio.validation.validators.outliers import Outliers
 from sentrio.validation.validators.ranges import InRange
 from sentrio.validation.validators.sets import InSet
 from sentrio.validation.validators.statistics import Mean
@@ -32,7 +38,18 @@ from sentrio.validation.validators.table import RowCount
 from sentrio.validation.validators.text import MatchesRegex
 from sentrio.validation.validators.uniqueness import Unique
 
-_CLASSES: tuple[type[Validator], ...] = (NotNull, InRange, InSet, MatchesRegex, Unique, RowCount, Mean)
+_CLASSES: tuple[type[Validator], ...] = (
+    NotNull,
+    InRange,
+    InSet,
+    MatchesRegex,
+    Unique,
+    RowCount,
+    Mean,
+    Finite,
+    Outliers,
+    Distribution,
+)
 _BY_NAME: dict[str, type[Validator]] = {name: cls for cls in _CLASSES for name in (cls.validator_name, *cls.aliases)}
 
 

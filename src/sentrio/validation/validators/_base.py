@@ -7,7 +7,17 @@ their values.
 
 from __future__ import annotations
 
-__all__ = ("Check", "ColumnRule", "RowRule", "StatisticRule", "TableRule", "Validator", "Verdict", "fits")
+__all__ = (
+    "Check",
+    "ColumnRule",
+    "RowRule",
+    "StatisticRule",
+    "TableRule",
+    "Validator",
+    "Verdict",
+    "as_severity",
+    "fits",
+)
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -58,7 +68,8 @@ def fits(kind: str, dtype: pl.DataType) -> bool:
     return found or dtype == pl.Null
 
 
-def _severity(value: Any) -> Any:
+def as_severity(value: Any) -> Any:
+    """Return the severity of that name; leave what names none to the validator."""
     return options.as_member(Severity, value)
 
 
@@ -118,7 +129,7 @@ class Validator(metaclass=options.OptionsMeta):
     needs_all_rows: ClassVar[bool] = False
 
     severity: Severity = attrs.field(
-        default=Severity.HIGH, converter=_severity, validator=options.one_of(tuple(Severity))
+        default=Severity.HIGH, converter=as_severity, validator=options.one_of(tuple(Severity))
     )
     where: str | None = attrs.field(default=None, validator=options.optional(options.text()))
     name: str | None = attrs.field(default=None, validator=options.optional(options.text()))
