@@ -15,8 +15,9 @@ import attrs
 import polars as pl
 
 from sentrio.errors import SourceError, suggestion
+from sentrio.validation.cuts import Learnt
 from sentrio.validation.engines.threads import MorselSize, in_thread, run_morsels
-from sentrio.validation.plan import Broken, Cuts, MorselResult, Phase, Plan, SampleOptions, measure
+from sentrio.validation.plan import Broken, MorselResult, Phase, Plan, SampleOptions, measure
 from sentrio.validation.report import CheckOutcome, CheckResult, SampleRow, Severity, ValidationReport
 from sentrio.validation.sources.base import Description, Morsel, ReadAsText, Source
 from sentrio.validation.validators import Validator
@@ -156,7 +157,7 @@ class Validation:
         self._phase, self._states, self._rows = phase, [], 0
         self._number += 1
         reader = self.source.open(self._description)
-        work = partial(self._measure, phase, {})
+        work = partial(self._measure, phase, Learnt())
         weight = self._description.bytes_per_row
         rows = self._description.rows
         try:
@@ -175,7 +176,7 @@ class Validation:
         finally:
             reader.close()
 
-    def _measure(self, phase: Phase, cuts: Cuts, morsel: Morsel) -> MorselResult:
+    def _measure(self, phase: Phase, learnt: Learnt, morsel: Morsel) -> MorselResult:
         return _guarded(
             self.source.label,
             partial(
@@ -187,7 +188,7 @@ class Validation:
                 options=self.samples,
                 sampled=self._sampled,
                 known=morsel.known,
-                cuts=cuts,
+                learnt=learnt,
             ),
         )
 
