@@ -171,7 +171,9 @@ class Validation:
                 while (morsel := reader.read(_INLINE_ROWS)) is not None:
                     self._merge(morsel, work(morsel))
                 return
-            size = MorselSize(fixed=self.morsel_rows, bytes_per_row=weight, unit=reader.unit)
+            size = MorselSize(
+                fixed=self.morsel_rows, bytes_per_row=max(weight or 0, reader.bytes_per_row or 0), unit=reader.unit
+            )
             await run_morsels(reader, work, self._merge, size=size, in_flight=self.in_flight)
         finally:
             reader.close()

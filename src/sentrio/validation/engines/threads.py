@@ -30,7 +30,7 @@ _TARGET_SECONDS = 0.04
 # Only what takes longer makes the next ones smaller: on a busy machine everything takes longer, and many small
 # morsels cost more than a few large ones.
 _BEARABLE_SECONDS = 0.08
-_TARGET_BYTES = 64 * 2**20
+_TARGET_BYTES = 32 * 2**20
 _FIRST_ROWS = 65_536
 _LARGEST_UNIT = 4 * _FIRST_ROWS
 _LEAST_ROWS = 256
@@ -64,6 +64,7 @@ class MorselSize:
     fixed: int | None = None
     bytes_per_row: float | None = None
     unit: int = 1  #: rows that are read together at hardly more cost than a few of them
+    most_bytes: float = _TARGET_BYTES
     rows: float = attrs.field()
 
     @rows.default
@@ -77,7 +78,7 @@ class MorselSize:
             return self.fixed
         rows = self.rows
         if self.bytes_per_row:
-            rows = min(rows, _TARGET_BYTES / self.bytes_per_row)
+            rows = min(rows, self.most_bytes / self.bytes_per_row)
         return max(_LEAST_ROWS, int(rows))
 
     def learn(self, rows: int, seconds: float) -> None:
@@ -107,7 +108,11 @@ async def run_morsels(
     :param in_flight: morsels that are measured at once; ``None``: as many as Polars has threads
     :raises BaseException: the first one that reading or measuring raises, as itself
     """
-    run = _Run(reader, measure, merge, size, in_flight or pl.thread_pool_size())
+    threads = pl.thread_pool_size()
+    in_flight = in_flight or threads
+    # The more of them share the threads, the longer each takes: so long does a cancelled run wait.
+    size.most_bytes = min(size.most_bytes, size.most_bytes * threads / in_flight)
+    run = _Run(reader, measure, merge, size, in_flight)
     async with anyio.create_task_group() as tg:
         for number in range(run.in_flight):
             tg.start_soon(run.work, tg.cancel_scope, name=f"sentrio: morsels {number}")
