@@ -21,6 +21,7 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError as FutureCancelledError
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar, TypeVarTuple
 
 import anyio
@@ -194,7 +195,7 @@ async def call_sync(
     else:
         bound = _Bound(func, args)  # picklable if the function and its arguments are
 
-    call = _Call(bound, getattr(func, "__qualname__", repr(func)), post, anyio.Event(), limiter)
+    call = _Call(bound, _name(func), post, anyio.Event(), limiter)
     await limiter.acquire_on_behalf_of(call)
     _running.add(call)
     try:
@@ -234,6 +235,13 @@ def loop_poster() -> Callable[..., None]:
             native(callback, *args)
 
     return post
+
+
+def _name(func: Any) -> str:
+    """Return what the log calls a function; never its ``repr``, which may show what is bound to it."""
+    while isinstance(func, partial):
+        func = func.func
+    return str(getattr(func, "__qualname__", type(func).__qualname__))
 
 
 @attrs.frozen
