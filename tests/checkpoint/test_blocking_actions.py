@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
-import time
 from collections.abc import Callable, Generator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any
@@ -236,30 +234,6 @@ async def test_a_configuration_of_another_kind_is_an_error_that_says_so() -> Non
 
     with pytest.raises(OptionValueError, match="int must be a subclass of ActionConfig made with @attrs.define"):
         Odd()
-
-
-async def test_a_cancellation_that_nobody_ordered_is_an_error(
-    result: CheckpointResult, anyio_backend: tuple[str, dict[str, object]]
-) -> None:
-    if anyio_backend[0] == "trio":
-        pytest.skip("on trio nobody can raise one")
-
-    class Raises(AsyncBaseAction[ActionConfig]):
-        async def _execute_async(self, checkpoint_result: CheckpointResult) -> ActionResult:
-            raise asyncio.CancelledError("my own")
-
-    def raises(number: int) -> None:
-        raise asyncio.CancelledError("my own")
-
-    for action in (Raises(), Call(raises)):
-        outcome = await action.execute_async(result)
-        assert (outcome.status, outcome.error) == ("error", "CancelledError: my own")
-    task = asyncio.ensure_future(Call(lambda _: time.sleep(0.05)).execute_async(result))
-    await asyncio.sleep(0.01)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    await until_threads_have_ended()
 
 
 async def test_what_came_from_the_environment_is_hidden_in_errors(

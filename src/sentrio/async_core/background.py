@@ -24,7 +24,6 @@ __all__ = (
     "BackgroundTask",
     "async_background",
     "async_run",
-    "cancellation_is_real",
     "current_task_id",
     "default_backend",
     "loop_time_is_virtual",
@@ -438,17 +437,6 @@ def current_task_id() -> int:
 
         task = trio.lowlevel.current_task()
     return id(task)
-
-
-def cancellation_is_real() -> bool:
-    """Tell, where a cancellation was caught, whether somebody has cancelled the running task.
-
-    On asyncio anybody may raise a ``CancelledError`` of his own; on trio nobody can.
-    """
-    task = None
-    with suppress(RuntimeError):
-        task = asyncio.current_task()
-    return task is None or task.cancelling() > 0 or anyio.get_current_task().has_pending_cancellation()
 
 
 def postpone_cancellation() -> None:

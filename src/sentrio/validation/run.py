@@ -16,7 +16,7 @@ import polars as pl
 
 from sentrio.errors import SourceError, suggestion
 from sentrio.validation.engines.threads import MorselSize, in_thread, run_morsels
-from sentrio.validation.plan import Broken, MorselResult, Phase, Plan, SampleOptions, measure
+from sentrio.validation.plan import Broken, Cuts, MorselResult, Phase, Plan, SampleOptions, measure
 from sentrio.validation.report import CheckOutcome, CheckResult, SampleRow, Severity, ValidationReport
 from sentrio.validation.sources.base import Description, Morsel, ReadAsText, Source
 from sentrio.validation.validators import Validator
@@ -109,6 +109,8 @@ class Validation:
         )
         self._check_columns(self._plan)
         phase = self._plan.first
+        if phase.places:
+            await self._steps(self.source.study(phase.columns))
         while phase.places:
             await self._pass(phase)
             if self._stopped:
@@ -157,7 +159,7 @@ class Validation:
         rules = [check.rule for check in self._plan.checks if check.id in phase.places] if self._plan else []
         self.source.read_again = any(type(rule).follow_up is not Validator.follow_up for rule in rules)
         reader = self.source.open(self._description)
-        work = partial(self._measure, phase)
+        work = partial(self._measure, phase, {})
         weight = self._description.bytes_per_row
         rows = self._description.rows
         try:
@@ -171,12 +173,12 @@ class Validation:
                 while (morsel := reader.read(_INLINE_ROWS)) is not None:
                     self._merge(morsel, work(morsel))
                 return
-            size = MorselSize(fixed=self.morsel_rows, bytes_per_row=weight)
+            size = MorselSize(fixed=self.morsel_rows, bytes_per_row=weight, unit=reader.unit)
             await run_morsels(reader, work, self._merge, size=size, in_flight=self.in_flight)
         finally:
             reader.close()
 
-    def _measure(self, phase: Phase, morsel: Morsel) -> MorselResult:
+    def _measure(self, phase: Phase, cuts: Cuts, morsel: Morsel) -> MorselResult:
         return _guarded(
             self.source,
             partial(
@@ -187,6 +189,8 @@ class Validation:
                 first_row=morsel.first_row,
                 options=self.samples,
                 sampled=self._sampled,
+                known=morsel.known,
+                cuts=cuts,
             ),
         )
 
@@ -332,7 +336,9 @@ class Validation:
         if not values or (unfinished and (check.rule.needs_all_rows or not self._scanned)):
             return Verdict(outcome=CheckOutcome.NOT_EVALUATED, message="reading stopped before it could be evaluated")
         verdict = check.judge(values)
-        if private and verdict.message:
+        if self._discreet and ";" in verdict.message:
+            verdict = attrs.evolve(verdict, message=verdict.message.partition(";")[0])
+        if (private or (check.rule.observes_values and not self.samples.most)) and verdict.message:
             shown = "it did not hold"
             if verdict.failed is not None:
                 shown = f"{verdict.failed:,} of {count_of(verdict.evaluated or 0, 'row')} failed"

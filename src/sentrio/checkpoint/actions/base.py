@@ -13,6 +13,7 @@ __all__ = (
     "acting_within",
     "actions_limiter",
     "default_limits",
+    "require_executor",
 )
 
 import datetime as dt
@@ -31,7 +32,7 @@ import attrs
 from anyio import CapacityLimiter
 from anyio.lowlevel import RunVar
 
-from sentrio.async_core.background import cancellation_is_real, default_backend
+from sentrio.async_core.background import default_backend
 from sentrio.async_core.threads import call_sync
 from sentrio.checkpoint._configured import Configured
 from sentrio.checkpoint.actions.config import ActionConfig, NotifyCondition, OptionTexts
@@ -71,6 +72,15 @@ def acting_within(timeout: float | None, executor: Executor | None) -> Generator
         yield
     finally:
         default_limits.reset(token)
+
+
+def require_executor(owner: str, value: object) -> None:
+    """Check that ``value`` is an executor, or ``None``.
+
+    :raises OptionValueError: if not
+    """
+    if value is not None and not isinstance(value, Executor):
+        raise OptionValueError(owner, "executor", f"executor must be a concurrent.futures.Executor, got {value!r}")
 
 
 @runtime_checkable
@@ -154,6 +164,9 @@ class Action(Configured[ConfigT]):
     action_type: ClassVar[str] = "action"
     _config_base = ActionConfig
     _config_class: ClassVar[type] = ActionConfig
+
+    #: it keeps the time limits of an execution context for each of its attempts
+    limits_itself: ClassVar[bool] = True
 
     #: the folder that relative paths of options start from; ``None``: the working directory
     base_dir: Path | None = None
@@ -266,10 +279,6 @@ class Action(Configured[ConfigT]):
                 outcome = await self._perform(checkpoint_result, thread)
             except Exception as exc:  # noqa: BLE001  # an action's failure is a result
                 error = exc
-            except anyio.get_cancelled_exc_class() as exc:
-                if cancellation_is_real():
-                    raise
-                error = exc  # the action has raised it by itself
             else:
                 if isinstance(outcome, ActionResult):
                     return outcome

@@ -26,9 +26,13 @@ GRACE_SECONDS = 0.1
 
 # What one morsel should take: long enough that starting a query does not count, short enough to be the
 # longest wait after a cancellation.
-_TARGET_SECONDS = 0.03
+_TARGET_SECONDS = 0.04
+# Only what takes longer makes the next ones smaller: on a busy machine everything takes longer, and many small
+# morsels cost more than a few large ones.
+_BEARABLE_SECONDS = 0.08
 _TARGET_BYTES = 64 * 2**20
 _FIRST_ROWS = 65_536
+_LARGEST_UNIT = 4 * _FIRST_ROWS
 _LEAST_ROWS = 256
 # Below this, what a morsel costs whatever its size would outweigh what its rows cost.
 _LEAST_TIMED_ROWS = 8_192
@@ -59,7 +63,12 @@ class MorselSize:
 
     fixed: int | None = None
     bytes_per_row: float | None = None
-    rows: float = _FIRST_ROWS
+    unit: int = 1  #: rows that are read together at hardly more cost than a few of them
+    rows: float = attrs.field()
+
+    @rows.default
+    def _first(self) -> float:
+        return max(_FIRST_ROWS, min(self.unit, _LARGEST_UNIT))
 
     @property
     def wanted(self) -> int:
@@ -74,9 +83,13 @@ class MorselSize:
     def learn(self, rows: int, seconds: float) -> None:
         """Take in how long a morsel took."""
         # A remainder at the end of a file says little about the time of a whole morsel.
-        if self.fixed is None and rows >= self.wanted // 2 and seconds > 0:
-            ideal = rows * _TARGET_SECONDS / seconds
-            self.rows = max(min(max(ideal, self.rows / 4), self.rows * 2), _LEAST_TIMED_ROWS)
+        if self.fixed is not None or rows < self.wanted // 2 or seconds <= 0:
+            return
+        ideal = rows * _TARGET_SECONDS / seconds
+        if seconds < _TARGET_SECONDS:
+            self.rows = max(min(ideal, self.rows * 2), self.rows)
+        elif seconds > _BEARABLE_SECONDS:
+            self.rows = max(ideal, self.rows / 4, _LEAST_TIMED_ROWS)
 
 
 async def run_morsels(

@@ -6,13 +6,15 @@ __all__ = ("UNREADABLE", "Description", "Morsel", "ReadAsText", "Reader", "Sourc
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 import attrs
 import polars as pl
 from polars.exceptions import PanicException, PolarsError
+
+from sentrio.validation.facts import Known
 
 if TYPE_CHECKING:
     from sentrio.validation.validators import Validator
@@ -30,6 +32,7 @@ class Morsel:
     first_row: int  #: number of its first row within the source
     rows: int
     frame: pl.DataFrame | pl.LazyFrame
+    known: Known | None = None  #: what need not be read
 
 
 @attrs.frozen(kw_only=True)
@@ -57,6 +60,8 @@ class Reader(ABC):
 
     #: whether :meth:`read` does work worth a worker thread
     blocking: bool = True
+    #: rows that are read together at hardly more cost than a few of them
+    unit: int = 1
 
     @abstractmethod
     def read(self, rows: int) -> Morsel | None:
@@ -89,6 +94,13 @@ class Source(ABC):
 
         :raises SourceError: if the source can not be read
         """
+
+    def study(self, columns: Collection[str]) -> Iterator[None]:
+        """Look what is known of some columns without reading rows, in steps that block shortly.
+
+        What is found goes with the morsels; nothing, if finding it takes longer than it may save.
+        """
+        return iter(())
 
     @abstractmethod
     def open(self, description: Description) -> Reader:

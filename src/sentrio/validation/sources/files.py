@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ("FileSet", "ParquetSource", "find_files", "make_source")
+__all__ = ("FileSet", "find_files", "make_source")
 
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,12 @@ import attrs
 import polars as pl
 
 from sentrio.errors import OptionValueError, SourceError
-from sentrio.validation.sources.base import Description, Morsel, Reader, Source
+from sentrio.validation.sources.base import Description, Reader, Source
 from sentrio.validation.sources.frames import FrameSource, LazySource, PandasSource, as_frame, is_pandas
 from sentrio.validation.sources.options import SUFFIXES, SourceOptions, format_of, suffix_of
 from sentrio.validation.sources.remote import RemoteFiles
 from sentrio.validation.sources.streams import StreamSource, is_stream
-from sentrio.validation.wording import first_line, listed
+from sentrio.validation.wording import listed
 
 _MAGIC = "*?["
 
@@ -152,79 +152,6 @@ def _os_problem(exc: Exception, path: Path, pattern: str) -> str:
     return getattr(exc, "strerror", None) or str(exc)
 
 
-class ParquetReader(Reader):
-    """Cuts Parquet files by file, offset and length; nothing is read before a morsel is measured."""
-
-    blocking = False
-
-    def __init__(self, files: list[tuple[pl.LazyFrame, int]]) -> None:
-        self._files = files
-        self._file = self._offset = self._index = self._row = 0
-
-    def read(self, rows: int) -> Morsel | None:
-        """Return the next slice of a file; of files without rows, one morsel without rows."""
-        while self._file < len(self._files) and self._offset >= self._files[self._file][1]:
-            self._file, self._offset = self._file + 1, 0
-        if self._file == len(self._files):
-            if self._index:
-                return None
-            self._index = 1
-            return Morsel(0, 0, 0, self._files[0][0].head(0))
-        frame, height = self._files[self._file]
-        length = min(rows, height - self._offset)
-        morsel = Morsel(self._index, self._row, length, frame.slice(self._offset, length))
-        self._index += 1
-        self._offset += length
-        self._row += length
-        return morsel
-
-
-# How much larger decoded rows are than the file's, as a first guess; what matters is the order of magnitude.
-_UNPACKED = 3.0
-
-
-class ParquetSource(Source):
-    """Parquet files with the same columns."""
-
-    def __init__(self, given: SourceOptions, base: Path | None) -> None:
-        super().__init__(given.shown)
-        self._options, self._base = given, base
-        self._files: FileSet | None = None
-        self._frames: list[tuple[pl.LazyFrame, int]] = []
-
-    def describe(self) -> Description:
-        """Read the footers."""
-        assert self._options.path is not None
-        files = self._files = FileSet.find(self.label, self._options.path, self._base, "parquet")
-        self._frames = []
-        schema: pl.Schema | None = None
-        for path in files.paths:
-            frame = pl.scan_parquet(path, glob=False, hive_partitioning=False)
-            try:
-                found = frame.collect_schema()
-                rows = frame.select(pl.len()).collect().item()
-            except (pl.exceptions.PolarsError, OSError) as exc:
-                problem = f"{files.display(path)}not a readable Parquet file: {first_line(exc)}"
-                raise SourceError(self.label, problem) from exc
-            if schema is not None and dict(found) != dict(schema):
-                first = files.paths[0].name
-                raise SourceError(self.label, f"{path.name} has other columns or types than {first}")
-            schema = found
-            self._frames.append((frame, rows))
-        assert schema is not None
-        total = sum(rows for _, rows in self._frames)
-        weight = sum(size for size, _, _ in files.marks) * _UNPACKED / total if total else None
-        return Description(schema=schema, rows=total, bytes_per_row=weight)
-
-    def open(self, description: Description) -> Reader:
-        """Begin a pass."""
-        return ParquetReader(self._frames)
-
-    def verify(self) -> Iterator[None]:
-        """Check that no file changed meanwhile."""
-        return self._files.verify() if self._files is not None else iter(())
-
-
 def make_source(data: Any, base: Path | None = None) -> Source:
     """Return the source for what a user named as data.
 
@@ -290,6 +217,7 @@ def _of_format(fmt: str, given: SourceOptions, base: Path | None, *, partitioned
         from sentrio.validation.sources.excel import ExcelSource
 
         return ExcelSource(given, base)
+    from sentrio.validation.sources.parquet import ParquetSource
     from sentrio.validation.sources.sliced import IpcSource, PartitionedParquet
 
     if fmt == "ipc":
@@ -329,6 +257,9 @@ class _FolderSource(Source):
 
     def describe(self) -> Description:
         return self.inner.describe()
+
+    def study(self, columns: Collection[str]) -> Iterator[None]:
+        return self.inner.study(columns)
 
     def open(self, description: Description) -> Reader:
         return self.inner.open(description)
