@@ -104,7 +104,13 @@ def mixed(data: bytearray, chance: random.Random) -> bytearray:
 def long_line(data: bytearray, chance: random.Random) -> bytearray:
     """Ten megabytes without a line break, here and there with a quote that does not end."""
     at = data.index(b"\n", chance.randrange(len(data) // 2)) + 1
-    return data[:at] + chance.choice([b"", b'"', b"1,", b'{"n": "']) + b"x" * 10_000_000 + chance.choice([b"", b"\n"]) + data[at:]
+    return (
+        data[:at]
+        + chance.choice([b"", b'"', b"1,", b'{"n": "'])
+        + b"x" * 10_000_000
+        + chance.choice([b"", b"\n"])
+        + data[at:]
+    )
 
 
 ANY = (truncated, flipped, flipped_ends, zeroed, joined)

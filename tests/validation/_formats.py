@@ -21,6 +21,13 @@ TYPES = {"i": "integer", "f": "float", "t": "string", "d": "date", "b": "boolean
 SCHEMA: dict[str, Any] = {"i": pl.Int64, "f": pl.Float64, "t": pl.String, "d": pl.Date, "b": pl.Boolean}
 
 
+def packed(ending: str, content: bytes) -> bytes:
+    """Return content packed as the ending of a name says."""
+    if ending.endswith(".gz"):
+        return gzip.compress(content)
+    return bytes(zstd.compress(content)) if ending.endswith(".zst") else content
+
+
 def _csv(frame: pl.DataFrame, **options: Any) -> bytes:
     return frame.write_csv(quote_style="non_numeric", **options).encode()
 
