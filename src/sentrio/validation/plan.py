@@ -23,6 +23,9 @@ from sentrio.validation.wording import first_line
 
 ROW = "__sentrio_row__"
 
+# Up to so many rows, a query costs more for itself than for its rows.
+_SMALL_FRAME = 10_000
+
 Frame = pl.DataFrame | pl.LazyFrame
 Cuts = dict[Metric, Cut]  # by identity: no two of these metrics are equal
 
@@ -313,10 +316,21 @@ def _sample(
     options: SampleOptions,
 ) -> list[tuple[int, dict[str, Any]]]:
     """Return the first failing rows: their numbers, and the cells of the columns to be shown."""
+    names = list(dict.fromkeys((*options.key_columns, *check.columns, *check.shown)))
+    if (
+        isinstance(frame, pl.DataFrame)
+        and frame.height < _SMALL_FRAME
+        and group.condition is None
+        and not check.shown
+    ):
+        # A fifth of the time that the query below takes, most of which is the query's own.
+        places = frame.select(fails).to_series().arg_true().head(most)
+        columns = [frame.get_column(name).gather(places).to_list() for name in names]
+        numbers = [first_row + place for place in places.to_list()]
+        return [(row, dict(zip(names, values, strict=True))) for row, *values in zip(numbers, *columns, strict=True)]
     rows = frame.lazy().with_row_index(ROW, offset=first_row)
     if group.condition is not None:
         rows = rows.filter(group.condition)
-    names = list(dict.fromkeys((*options.key_columns, *check.columns, *check.shown)))
     cells = [check.shown.get(name, pl.col(name)).alias(name) for name in names]
     found = rows.filter(fails).head(most).select(ROW, *cells).collect(engine="streaming")
     return [(row[0], dict(zip(names, row[1:], strict=True))) for row in found.iter_rows()]
