@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import pyarrow as pa
+import pyarrow as pa  # type: ignore[import-untyped]
 import sqlalchemy
 
 zstd = importlib.import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
@@ -24,12 +24,12 @@ SCHEMA: dict[str, Any] = {"i": pl.Int64, "f": pl.Float64, "t": pl.String, "d": p
 def packed(ending: str, content: bytes) -> bytes:
     """Return content packed as the ending of a name says."""
     if ending.endswith(".gz"):
-        return gzip.compress(content)
+        return bytes(gzip.compress(content))
     return bytes(zstd.compress(content)) if ending.endswith(".zst") else content
 
 
 def _csv(frame: pl.DataFrame, **options: Any) -> bytes:
-    return frame.write_csv(quote_style="non_numeric", **options).encode()
+    return str(frame.write_csv(quote_style="non_numeric", **options)).encode()
 
 
 def _written(name: str, content: Callable[[pl.DataFrame], bytes], **options: Any) -> Callable[..., Any]:

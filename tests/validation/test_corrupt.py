@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
+import _corrupt
+import pyarrow as pa  # type: ignore[import-untyped]
 import pytest
 
 import sentrio
-from tests.validation import _corrupt
 
 #: what one check of some megabytes may take on a busy machine
 SECONDS = 30
@@ -86,7 +86,7 @@ MANY = b"1,2\n" * 30_000
     ids=["long", "short", "after a quoted break", "quoted breaks", "encoding", "zero bytes"],
 )
 def test_the_line_of_a_csv_file_that_is_wrong(ending: str, content: bytes, message: str, tmp_path: Path) -> None:
-    from tests.validation._formats import packed
+    from _formats import packed
 
     assert check(tmp_path / f"a.{ending}", packed(ending, content)) == message
 

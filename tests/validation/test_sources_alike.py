@@ -10,12 +10,12 @@ from typing import Any
 
 import polars as pl
 import pytest
+from _formats import FORMS, SCHEMA
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sentrio
-from sentrio.testing import Backend, cancel_everywhere
-from tests.validation._formats import FORMS, SCHEMA
+from sentrio.testing import BACKENDS, cancel_everywhere
 
 ENTRIES: list[Any] = [
     {"not_null": {"columns": ["i", "f", "t", "d", "b"]}},
@@ -97,10 +97,21 @@ def test_every_form(form: str, tmp_path: Path) -> None:
     assert found == expected
 
 
-@pytest.mark.parametrize("form", FORMS)
+#: one form of each kind of source; the others differ in what is in the files
+KINDS = (
+    "csv", "csv.zst utf-16-le", "jsonl.gz", "ipc", "ipc stream", "parquet hive", "sqlite", "sqlalchemy", "adbc", "excel",
+    "lazy", "pandas", "reader",
+)  # fmt: skip
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("number", range(len(KINDS)), ids=KINDS)
 def test_cancelled_anywhere_a_check_leaves_nothing(
-    form: str, backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    number: int, large_counts: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """On every backend with the large counts, else on one of them in turn."""
+    form = KINDS[number]
+    backends = BACKENDS if large_counts > 1 else (BACKENDS[number % len(BACKENDS)],)
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
@@ -115,4 +126,5 @@ def test_cancelled_anywhere_a_check_leaves_nothing(
     def no_files() -> None:
         assert list(scratch.iterdir()) == []
 
-    assert cancel_everywhere(run, backend=backend, check=no_files).points > 3
+    for backend in backends:
+        assert cancel_everywhere(run, backend=backend, check=no_files).points > 3
