@@ -280,7 +280,7 @@ def _isolate(phase: Phase, group: Group, part: Frame, first_row: int, errors: di
     """Measure check by check, so that one that can not be evaluated takes no other one down."""
     states: list[Any] = [Broken()] * len(group.metrics)
     for check in group.checks:
-        places = [place for _, place in phase.places[check.id].values()]
+        places = list(dict.fromkeys(place for _, place in phase.places[check.id].values()))  # some names share one
         alone = Group(group.where, condition=group.condition)
         for place in places:
             alone.add(group.metrics[place])
