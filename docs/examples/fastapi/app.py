@@ -1,6 +1,6 @@
 """Checkpoints inside FastAPI: they run on their triggers while the application does, and when somebody asks.
 
-Run it: ``hypercorn app:app`` (``-k trio`` for trio, ``-k uvloop`` for uvloop), or ``uvicorn app:app``.
+Run it: ``hypercorn app:app`` (``-k trio`` for trio, ``-k uvloop`` for uvloop).
 """
 
 from contextlib import asynccontextmanager
