@@ -455,7 +455,7 @@ def postpone_cancellation() -> None:
 
 def loop_time_is_virtual() -> bool:
     """Tell whether the running event loop's clock is one that tests bend: ``trio.testing.MockClock``."""
-    with suppress(anyio.NoEventLoopError):
+    with suppress(RuntimeError):  # no loop runs, or, in a worker thread, not here
         if hasattr(_running_loop(), "run_sync_soon"):
             import trio
 

@@ -62,6 +62,8 @@ class Reader(ABC):
     blocking: bool = True
     #: rows that are read together at hardly more cost than a few of them
     unit: int = 1
+    #: the size of a row, where the pass knows it better than the description
+    bytes_per_row: float | None = None
 
     @abstractmethod
     def read(self, rows: int) -> Morsel | None:

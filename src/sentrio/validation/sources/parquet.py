@@ -100,8 +100,11 @@ class ParquetReader(Reader):
     def __init__(self, files: list[ParquetFile], schema: Mapping[str, pl.DataType]) -> None:
         self._files, self._schema = files, schema
         self._file = self._offset = self._index = self._row = 0
-        first = next((file.groups for file in files if file.groups), ())
-        self.unit = max(1, first[0].rows) if first else 1
+        groups = [group for file in files for group in file.groups or () if group.rows]
+        self.unit = groups[0].rows if groups else 1
+        # What compresses well is far larger than the file lets one think: texts of kilobytes, say.
+        sizes = (sum(chunk.bytes for chunk in group.chunks.values()) / group.rows for group in groups)
+        self.bytes_per_row = max(sizes, default=None)
 
     def read(self, rows: int) -> Morsel | None:
         """Return the next piece of a file, or several small files; of files without rows, one morsel without."""
@@ -203,7 +206,7 @@ class ParquetSource(Source):
                 yield
             if file.groups is None:
                 worth = int(file.rows * len(schema) / _VALUES_PER_FOOTER_BYTE)
-                file.tell((yield from read_footer(footer_bytes(file.path, worth), schema)))
+                file.tell((yield from read_footer(footer_bytes(file.path, max(worth, _SMALL_FOOTER)), schema)))
 
     def open(self, description: Description) -> Reader:
         """Begin a pass."""
