@@ -17,10 +17,12 @@ import attrs
 import polars as pl
 
 from sentrio.errors import SourceError, suggestion
+from sentrio.validation.cuts import Learnt
 from sentrio.validation.engines.threads import MorselSize, in_thread, run_morsels
 from sentrio.validation.lookup import Wanted
-from sentrio.validation.plan import Broken, Cuts, MorselResult, Phase, Plan, SampleOptions, measure
+from sentrio.validation.plan import Broken, MorselResult, Phase, Plan, measure
 from sentrio.validation.report import CheckOutcome, CheckResult, SampleRow, Severity, ValidationReport
+from sentrio.validation.samples import SampleOptions
 from sentrio.validation.sources.base import Description, Morsel, ReadAsText, Source
 from sentrio.validation.sources.files import make_source
 from sentrio.validation.validators import Validator
@@ -172,7 +174,7 @@ class Validation:
             rule.follow_up is not Validator.follow_up or (keys and rule.sample is not Validator.sample)
             for rule in rules
         )
-        await self._read(partial(self._measure, phase, {}), self._merge)
+        await self._read(partial(self._measure, phase, Learnt()), self._merge)
 
     async def _read(
         self, work: Callable[[Morsel], MorselResult], merge: Callable[[Morsel, MorselResult], bool]
@@ -192,12 +194,14 @@ class Validation:
                 while (morsel := reader.read(_INLINE_ROWS)) is not None:
                     merge(morsel, work(morsel))
                 return
-            size = MorselSize(fixed=self.morsel_rows, bytes_per_row=weight, unit=reader.unit)
+            size = MorselSize(
+                fixed=self.morsel_rows, bytes_per_row=max(weight or 0, reader.bytes_per_row or 0), unit=reader.unit
+            )
             await run_morsels(reader, work, merge, size=size, in_flight=self.in_flight)
         finally:
             reader.close()
 
-    def _measure(self, phase: Phase, cuts: Cuts, morsel: Morsel) -> MorselResult:
+    def _measure(self, phase: Phase, learnt: Learnt, morsel: Morsel) -> MorselResult:
         return _guarded(
             self.source,
             partial(
@@ -209,7 +213,7 @@ class Validation:
                 options=self.samples,
                 sampled=self._sampled,
                 known=morsel.known,
-                cuts=cuts,
+                learnt=learnt,
             ),
         )
 
