@@ -7,6 +7,7 @@
     ├── OptionValueError (ValueError)        an option whose value is out of range or of the wrong type
     ├── UnknownNameError (LookupError)       a validator, action, trigger, ... that nobody registered
     │   └── UnknownCheckpointError           a checkpoint that nobody registered
+    ├── PluginError                          what an installed package offers can not be used
     ├── ConfigurationError (ValueError)      what is wrong with a configuration file, with positions
     ├── SourceError                          a source that can not be read, or changed while it was read
     ├── RunningLoopError (RuntimeError)      a blocking call inside a running event loop
@@ -46,6 +47,7 @@ __all__ = (
     "HTTPTimeoutError",
     "JobLogError",
     "OptionValueError",
+    "PluginError",
     "PoolClosedError",
     "Problem",
     "QueueClosedError",
@@ -136,6 +138,22 @@ class UnknownCheckpointError(UnknownNameError):
     def __init__(self, name: str, known: Sequence[str]) -> None:
         super().__init__("checkpoint", name, known)
         self.args = (name, tuple(known))
+
+
+class PluginError(SentrioError):
+    """A validator, action, ... that an installed package offers and that can not be used."""
+
+    def __init__(self, kind: str, name: str, package: str, entry_point: str, problem: str) -> None:
+        super().__init__(kind, name, package, entry_point, problem)
+        self.kind = kind
+        self.name = name
+        self.package = package
+        self.entry_point = entry_point
+        self.problem = problem
+
+    def __str__(self) -> str:
+        place = f"package {self.package!r}, entry point [{self.entry_point}]"
+        return f"{self.kind} {self.name!r} can not be used ({place}): {self.problem}"
 
 
 @attrs.frozen

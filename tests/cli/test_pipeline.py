@@ -233,9 +233,10 @@ def test_a_disk_that_is_full_in_the_middle_is_undecided(sentrio: Any, monkeypatc
     write(f"{COMMAND}  job_log: jobs\n  max_concurrent_sites: 1\n")
     done = sentrio("pipeline", "ok", "4", "5", "--format", "json")
     assert done.code == 3
-    assert "job log jobs: it can not be written: No space left on device" in done.err
+    assert f"job log {Path('jobs').resolve()}: it can not be written: No space left on device" in done.err
     results = json.loads(done.out)["results"]
-    assert [each["status"] for each in results] == ["success", "cancelled", "cancelled"]
+    assert results[0]["status"] in {"success", "cancelled"}  # on a busy machine both lines go together
+    assert [each["status"] for each in results[1:]] == ["cancelled", "cancelled"]
     assert results[1]["error"].startswith("the job log could not be written")
 
 

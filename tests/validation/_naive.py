@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 import re
+import statistics
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 Row = dict[str, Any]
@@ -99,3 +102,82 @@ def outliers(values: Sequence[Any]) -> list[int] | None:
         for i, value in enumerate(values)
         if value is not None and (value < low or value > high or math.isnan(value))
     ]
+
+
+def below(left: Any, right: Any) -> bool:
+    """Whether one value is below another; NaN is above every number."""
+    if isinstance(left, float) and math.isnan(left):
+        return False
+    if isinstance(right, float) and math.isnan(right):
+        return True
+    return bool(left < right)
+
+
+def monotonic(values: Sequence[Any], *, decreasing: bool, strict: bool) -> tuple[int, int, list[int]]:
+    present = [(i, value) for i, value in enumerate(values) if value is not None]
+    failing = []
+    for (_, before), (i, value) in pairwise(present):
+        wrong = below(before, value) if decreasing else below(value, before)
+        if wrong or (strict and not below(before, value) and not below(value, before)):
+            failing.append(i)
+    return len(failing), len(present), failing
+
+
+def compare(left: Sequence[Any], operator: str, right: Sequence[Any]) -> tuple[int, int, list[int]]:
+    pairs = [None if a is None or b is None else (a, b) for a, b in zip(left, right, strict=True)]
+
+    def passes(pair: tuple[Any, Any]) -> bool:
+        less, more = below(*pair), below(*reversed(pair))
+        return {
+            "<": less, "<=": not more, "==": not less and not more,
+            "!=": less or more, ">=": not less, ">": more,
+        }[operator]  # fmt: skip
+
+    return count_failing(passes, pairs)
+
+
+def std(values: Sequence[Any]) -> float | None:
+    present = [float(value) for value in values if value is not None]
+    if len(present) < 2:
+        return None
+    if not all(map(math.isfinite, present)):
+        return math.nan
+    return statistics.stdev(present)
+
+
+def total(values: Sequence[Any]) -> Any:
+    present = [value for value in values if value is not None]
+    if not present:
+        return None
+    if not any(isinstance(value, float) for value in present):
+        return sum(present)
+    if any(map(math.isnan, present)) or {math.inf, -math.inf} <= set(present):
+        return math.nan
+    return next((value for value in present if math.isinf(value)), None) or math.fsum(present)
+
+
+def extreme(values: Sequence[Any], choose: Callable[..., Any]) -> Any:
+    present = [value for value in values if value is not None]
+    numbers = [value for value in present if value == value]
+    return choose(numbers) if numbers else present[0] if present else None
+
+
+def instant(value: dt.date) -> dt.datetime:
+    """A date is its midnight, a time without a zone is UTC."""
+    if not isinstance(value, dt.datetime):
+        value = dt.datetime.combine(value, dt.time())
+    return value if value.tzinfo is not None else value.replace(tzinfo=dt.UTC)
+
+
+def date_range(values: Sequence[Any], low: dt.date | None, high: dt.date | None) -> tuple[int, int, list[int]]:
+    def passes(value: dt.date) -> bool:
+        moment = instant(value)
+        if low is not None and moment < instant(low):
+            return False
+        if high is None:
+            return True
+        if not isinstance(high, dt.datetime):
+            return moment.astimezone(dt.UTC).date() <= high
+        return moment <= instant(high)
+
+    return count_failing(passes, values)

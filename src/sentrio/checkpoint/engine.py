@@ -184,8 +184,7 @@ class Engine:
         ended = self.ended = anyio.Event()
         error: BaseException | None = None
         try:
-            await self.execution.connect()
-            async with anyio.create_task_group() as runs:
+            async with self.execution.connections, anyio.create_task_group() as runs:
                 self._runs = runs
                 async with anyio.create_task_group() as watches:
                     await self._watch_all(watches, task_status)
@@ -201,10 +200,7 @@ class Engine:
             self.execution.slots.close(cancel=False)
             is_cancellation = isinstance(error, anyio.get_cancelled_exc_class())
             self.buffer.end(None if is_cancellation else error)
-            try:
-                await self.execution.disconnect()
-            finally:
-                ended.set()
+            ended.set()
 
     def _begin(self) -> None:
         self._post = loop_poster()

@@ -56,7 +56,7 @@ class Execution:
         self.slots = Slots(total, math.inf, owner, closed_error)
         self._keep_interrupted = keep_interrupted
         self._loop: object = None
-        self._connections = Connections()
+        self.connections = Connections()  #: of the actions, while the owner has them open
         self.completed_runs = 0
         self.failed_runs = 0
 
@@ -73,17 +73,6 @@ class Execution:
             self.slots = slots = Slots(slots.total, math.inf, slots.owner, slots.closed_error)
             self._loop = loop
         slots.open()
-
-    async def connect(self) -> None:
-        """Share connections between runs from now on, until ``disconnect()``."""
-        if not self._connections.usable:
-            self._connections = Connections()
-            await self._connections.__aenter__()
-
-    async def disconnect(self) -> None:
-        """Close what runs have shared."""
-        if self._connections.usable:
-            await self._connections.__aexit__(None, None, None)
 
     async def run(
         self,
@@ -121,7 +110,7 @@ class Execution:
                     run = CheckpointRun(checkpoint, context)
                     token = innermost.set(ticket)
                     try:
-                        with self._connections.in_use():
+                        with self.connections.in_use():
                             result = await run.execute()
                     finally:
                         innermost.reset(token)

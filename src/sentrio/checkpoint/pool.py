@@ -71,9 +71,9 @@ class CheckpointPool:
 
     async def start(self) -> None:
         """Take work from now on. Starting again does nothing, or undoes a stop."""
-        await anyio.lowlevel.checkpoint()
         self._execution.open()
-        await self._execution.connect()
+        self._execution.connections.open()
+        await anyio.lowlevel.checkpoint()
 
     async def submit(
         self, checkpoint: Checkpoint | str, context: Mapping[str, Any] | None = None
@@ -149,7 +149,7 @@ class CheckpointPool:
             await slots.emptied()
         else:
             await cancel_all(slots)
-        await self._execution.disconnect()
+        await self._execution.connections.aclose()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -161,7 +161,7 @@ class CheckpointPool:
         try:
             await end_of_block(self._execution.slots, failed=exc is not None)
         finally:
-            await self._execution.disconnect()
+            await self._execution.connections.aclose()
 
     def statistics(self) -> PoolStatistics:
         """Return what the pool is doing right now."""

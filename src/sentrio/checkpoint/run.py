@@ -9,7 +9,6 @@ import inspect
 import logging
 import uuid
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -125,8 +124,7 @@ class CheckpointRun:
 
     async def _act(self, result: CheckpointResult) -> CheckpointResult:
         actions = self._checkpoint.actions
-        # One action has connections of its own; several share them.
-        async with shared_connections() if len(actions) > 1 else nullcontext():
+        async with shared_connections():
             done = await self._checkpoint.execution_strategy.execute(actions, result)
         result = attrs.evolve(result, action_results=tuple(done))
         for action, outcome in zip(actions, done, strict=True):

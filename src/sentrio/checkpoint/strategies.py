@@ -15,7 +15,7 @@ import logging
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from types import TracebackType
 from typing import Any, Self
 
@@ -47,8 +47,8 @@ def _limit(owner: Any, field: attrs.Attribute[Any], value: object) -> None:
 class AsyncExecutionContext(metaclass=options.OptionsMeta):
     """Limits for one execution of actions, or for several that share them.
 
-    Within ``async with`` the actions share HTTP connections, which are closed at its end; an executor that it
-    was given is left to whoever made it.
+    ``async with`` marks the part of a program that it is for: in it, HTTP connections are shared. An executor
+    that it was given is left to whoever made it.
 
     :param executor: where sync actions run; ``None``: in worker threads of sentrio
     :param semaphore: held by each action while it runs: any async context manager, such as
@@ -65,23 +65,19 @@ class AsyncExecutionContext(metaclass=options.OptionsMeta):
     semaphore: Limit | None = attrs.field(default=None, validator=_limit)
     timeout: float | None = attrs.field(default=30.0, validator=options.optional(options.number(above=0)))
     cancel_on_first_error: bool = attrs.field(default=False, validator=options.flag())
-    _connections: Connections = attrs.field(factory=Connections, init=False, repr=False)
+    connections: Connections = attrs.field(factory=Connections, init=False, repr=False)
 
     async def __aenter__(self) -> Self:
         await anyio.lowlevel.checkpoint()
         if self.semaphore is not None:
             borrowed(self.semaphore)  # one that belongs to another backend is refused before anything runs
-        await self._connections.__aenter__()
+        self.connections.open()
         return self
-
-    def connections(self) -> AbstractContextManager[None]:
-        """Return the block in which actions use the connections of this context."""
-        return self._connections.in_use() if self._connections.usable else nullcontext()
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        await self._connections.__aexit__(exc_type, exc, tb)
+        await self.connections.aclose()
 
 
 _NO_LIMITS = AsyncExecutionContext(timeout=None)
@@ -266,7 +262,7 @@ class _Execution:
             return
         async with nullcontext() if context.semaphore is None else borrowed(context.semaphore):
             self._begun.add(number)
-            with acting_within(context.timeout, context.executor), context.connections():
+            with acting_within(context.timeout, context.executor), context.connections.in_use():
                 outcome = await _execute(action, self._checkpoint_result, context.timeout)
         self._results[number] = outcome
         if context.cancel_on_first_error and outcome.status is ActionStatus.ERROR and self._first_error is None:

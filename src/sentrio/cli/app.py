@@ -5,9 +5,10 @@ from __future__ import annotations
 __all__ = ("app",)
 
 import logging
+import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -54,6 +55,10 @@ FailOnOption = Annotated[
 ]
 FormatOption = Annotated[
     str, typer.Option("--format", "-f", help="For standard output: table, json, ndjson, junit, github.")
+]
+SourceOption = Annotated[
+    list[str] | None,
+    typer.Option("--source", help="Options of the source as in YAML: 'null_values: [NA]'. May be repeated."),
 ]
 OutputOption = Annotated[
     list[Path] | None,
@@ -144,6 +149,15 @@ def _select(config: Config, names: list[str] | None, tags: list[str] | None) -> 
     return chosen
 
 
+def _source_options(texts: list[str] | None) -> dict[str, Any]:
+    from sentrio.config import parse_mapping
+
+    options: dict[str, Any] = {}
+    for text in texts or ():
+        options |= parse_mapping(text, "--source")
+    return options
+
+
 def _overridden(checkpoints: list[Checkpoint], fail_on: str | None, fail_fast: bool) -> list[Checkpoint]:
     import copy
 
@@ -207,10 +221,7 @@ def check(
         typer.Option("--validator", "-V", help="An entry as in YAML: not_null, or 'range: {column: age, min: 0}'. "
                      "May be repeated; default: not_null."),
     ] = None,
-    source: Annotated[
-        list[str] | None,
-        typer.Option("--source", help="Options of the source as in YAML: 'null_values: [NA]'. May be repeated."),
-    ] = None,
+    source: SourceOption = None,
     key_column: Annotated[
         list[str] | None, typer.Option("--key-column", help="Shown beside failing values; may be repeated.")
     ] = None,
@@ -226,15 +237,13 @@ def check(
     """Check one file without a configuration."""
     from sentrio.checkpoint.checkpoint import Checkpoint
     from sentrio.cli.running import Outputs, run_checkpoints
-    from sentrio.config import parse_entry, parse_mapping
+    from sentrio.config import parse_entry
 
     given = _begin(context, backend=backend, verbose=verbose, log_format=log_format)
     outputs = Outputs(format_, tuple(output or ()))
     loop = _backend(given)
     entries = [parse_entry(text, "--validator") for text in validator or ["not_null"]]
-    options: dict[str, Any] = {}
-    for text in source or ():
-        options |= parse_mapping(text, "--source")
+    options = _source_options(source)
     checkpoint = Checkpoint(
         name=data if set(data) & set("*?[") else Path(data).stem or data,
         data_source={**options, "path": data},
@@ -354,23 +363,30 @@ def init(
     data: Annotated[
         str | None, typer.Argument(help="A file to write checks for; default: a commented example.")
     ] = None,
+    source: SourceOption = None,
     output: Annotated[Path, typer.Option("--config", "-c", help="The file to be written.")] = Path("sentrio.yaml"),
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
 ) -> None:
-    """Write a commented configuration; never over another one, unless --force."""
+    """Write a commented configuration, with DATA one whose checks hold today; over another one only with --force."""
     from sentrio.async_core.file import write_atomically
     from sentrio.cli.init import starter
 
-    text = starter(data, output.absolute().parent)
+    if not force and os.path.lexists(output):
+        _refuse_to_replace(output)  # before anything is read
+    text = starter(data, output.absolute().parent, _source_options(source))
     try:
         write_atomically(output, text.encode(), overwrite=force)
     except FileExistsError:
-        print(f"{output} is there already; --force replaces it", file=sys.stderr)
-        raise typer.Exit(USAGE) from None
+        _refuse_to_replace(output)
     except OSError as exc:
         print(f"{output}: {exc.strerror or exc}", file=sys.stderr)
         raise typer.Exit(USAGE) from exc
     say(f"wrote {output}; next: sentrio validate --config {output}, then sentrio run --config {output}")
+
+
+def _refuse_to_replace(output: Path) -> NoReturn:
+    print(f"{output} is there already; --force replaces it", file=sys.stderr)
+    raise typer.Exit(USAGE)
 
 
 logging.getLogger("sentrio").addHandler(logging.NullHandler())

@@ -18,9 +18,11 @@ from sentrio._yaml.reader import Reader, described, tool_table
 from sentrio.checkpoint.actions import make_action
 from sentrio.checkpoint.checkpoint import Checkpoint
 from sentrio.checkpoint.triggers import make_trigger
+from sentrio.config.plugins import load_plugin
 from sentrio.errors import (
     ConfigurationError,
     OptionValueError,
+    PluginError,
     Problem,
     UnknownNameError,
     UnknownOptionError,
@@ -34,7 +36,7 @@ T = TypeVar("T")
 
 FILE_NAME = "sentrio.yaml"
 
-_TOP = ("version", "defaults", "checkpoints", "pipeline")
+_TOP = ("version", "plugins", "defaults", "checkpoints", "pipeline")
 _NOT_IN_FILES = {"name", "on_complete", "on_error", "base_dir"}
 _KEYS = tuple(name for name in known_options(Checkpoint) if name not in _NOT_IN_FILES)
 
@@ -113,6 +115,7 @@ class _Builder(Reader):
         assert isinstance(root, MappingNode)
         self.known(root, _TOP, "")
         self._version(root)
+        self._plugins(root.get("plugins"))
         defaults = self._defaults(root.get("defaults"))
         section, of_pipeline = self.section(root.get("checkpoints"), "checkpoints"), root.key("pipeline")
         if section is not None and not section.items and of_pipeline is None:
@@ -132,6 +135,19 @@ class _Builder(Reader):
         node = root.get("version")
         if node is not None and not (isinstance(node, ScalarNode) and node.value == 1 and node.value is not True):
             self.note("version", "this sentrio reads version 1", node)
+
+    def _plugins(self, node: Node | None) -> None:
+        """Import the modules that define validators and actions of the project's own."""
+        if node is None or (isinstance(node, ScalarNode) and node.plain and node.value is None):
+            return
+        for i, item in enumerate(node.items if isinstance(node, SequenceNode) else (None,)):
+            where = f"plugins[{i}]"
+            if not isinstance(item, ScalarNode) or not isinstance(item.value, str):
+                found = described(item if item is not None else node)
+                problem = f"must be a list of modules, as in `plugins: [my_project.rules]`, got {found}"
+                self.note("plugins" if item is None else where, problem, item or node)
+            elif problem := load_plugin(item.value, self.file.parent):
+                self.note(where, problem, item)
 
     def _defaults(self, node: Node | None) -> dict[str, tuple[Key, Node]]:
         defaults = self.section(node, "defaults")
@@ -234,7 +250,8 @@ class _Builder(Reader):
         return self._list(node, path, make)
 
     def _action(self, node: Node, path: str) -> Any:
-        entry = self.entry(node, path)
+        # What stands where options should be may be the URL of a webhook.
+        entry = self.entry(node, path, secret=True)
         # Text options are left to the action, which fills them when it runs.
         return self._made(self._make_action, *entry, node, path, expand=False) if entry is not None else None
 
@@ -245,13 +262,16 @@ class _Builder(Reader):
         entry = self.entry(node, path)
         return self._made(make_trigger, *entry, node, path, expand=True) if entry is not None else None
 
-    def entry(self, node: Node, path: str) -> tuple[str, MappingNode | None] | None:
-        """Return name and options of an entry; ``None``, with a problem noted, if it is none."""
+    def entry(self, node: Node, path: str, *, secret: bool = False) -> tuple[str, MappingNode | None] | None:
+        """Return name and options of an entry; ``None``, with a problem noted, if it is none.
+
+        :param secret: show nothing of what stands in the place of options
+        """
         if isinstance(node, ScalarNode):
             return node.text, None
         if isinstance(node, MappingNode) and len(node.items) == 1:
             ((key, value),) = node.items
-            options = self._options(value, step(path, key.text), key)
+            options = self._options(value, step(path, key.text), key, secret=secret)
             return None if options is None else (key.text, options)
         problem = "an entry is a name, or one name with its options, as in `range: {min: 0}`"
         if isinstance(node, MappingNode) and node.items:
@@ -259,12 +279,13 @@ class _Builder(Reader):
         self.note(path, problem, node)
         return None
 
-    def _options(self, node: Node | None, path: str, key: Key) -> MappingNode | None:
+    def _options(self, node: Node | None, path: str, key: Key, *, secret: bool = False) -> MappingNode | None:
         """Return the options under a name; none if nothing stands there."""
         if isinstance(node, ScalarNode) and node.plain and node.value is None:
             return MappingNode(key.line, key.column, ())
         if not isinstance(node, MappingNode):
-            self.note(path, f"options must be a mapping, got {described(node)}", node)
+            got = "something else" if secret else described(node)
+            self.note(path, f"options must be a mapping, got {got}", node)
             return None
         return node
 
@@ -279,7 +300,7 @@ class _Builder(Reader):
             return None
         try:
             return make({name: plain})
-        except UnknownNameError as exc:
+        except (UnknownNameError, PluginError) as exc:
             self.note(path, str(exc), place)
         except (UnknownOptionError, OptionValueError) as exc:
             key = options.key(exc.option) if options is not None else None

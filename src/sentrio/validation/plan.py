@@ -17,7 +17,7 @@ import polars as pl
 from sentrio.validation.cuts import Learnt, filtered
 from sentrio.validation.facts import UNKNOWN, Known
 from sentrio.validation.metrics import Matching, Metric, ScanMetric
-from sentrio.validation.samples import SampleOptions, Wanted, take_samples
+from sentrio.validation.samples import SampleOptions, Wanted, sample_numbered, take_samples
 from sentrio.validation.validators import Validator
 from sentrio.validation.validators._base import Check, Schema
 from sentrio.validation.wording import first_line
@@ -113,7 +113,7 @@ class Plan:
         self.first = Phase()
         seen: dict[str, int] = {}
         for validator in (*validators, *extra):
-            for check in validator.bind(self.schema):
+            for check in _bound(validator, self.schema):
                 base = check.rule.name or ":".join(filter(None, (check.rule.validator_name, check.column)))
                 seen[base] = seen.get(base, 0) + 1
                 check.id = base if seen[base] == 1 else f"{base}#{seen[base]}"
@@ -141,6 +141,14 @@ class Plan:
             # The list of valid columns would show one of ours.
             return first_line(exc).partition("; valid columns")[0]
         return ""
+
+
+def _bound(validator: Validator, schema: Schema) -> Sequence[Check]:
+    """Bind a validator; one whose options and columns Polars can not bring together takes no other one down."""
+    try:
+        return validator.bind(schema)
+    except pl.exceptions.PolarsError as exc:
+        return [validator.unmatched(first_line(exc))]
 
 
 @attrs.define(eq=False)
@@ -177,7 +185,7 @@ def measure(
         part = _rows(frame, group, first_row)
         try:
             states = _measure_group(group, part, first_row, known, learnt)
-        except pl.exceptions.PolarsError:
+        except Exception:  # noqa: BLE001  # an expression may call Python code, which may raise anything
             states = _isolate(phase, group, part, first_row, result.errors)
             if all(check.id in result.errors for check in group.checks):
                 # Every check fails: perhaps it is the data that can not be read, and then this raises.
@@ -189,9 +197,10 @@ def measure(
                 for check, fails, failed in _failing(phase, group, states, sampled)
                 if learnt is None or learnt.want(check.id, first_row, failed >= options.most)
             ]
-            if wanted:
-                numbered = part if group.condition is not None else part.lazy().with_row_index(ROW, offset=first_row)
-                result.samples |= take_samples(wanted, numbered.lazy(), ROW, options)
+            if group.condition is None:
+                result.samples |= take_samples(wanted, frame, first_row, ROW, options)
+            else:
+                result.samples |= sample_numbered(wanted, part.lazy(), ROW, options)
     return result
 
 
@@ -269,8 +278,9 @@ def _isolate(phase: Phase, group: Group, part: Frame, first_row: int, errors: di
         try:
             for place, state in zip(places, _measure_group(alone, part, first_row), strict=True):
                 states[place] = state
-        except pl.exceptions.PolarsError as exc:
-            errors[check.id] = first_line(exc)
+        except Exception as exc:  # noqa: BLE001  # an expression may call Python code, which may raise anything
+            ours = isinstance(exc, pl.exceptions.PolarsError)
+            errors[check.id] = first_line(exc) if ours else f"{type(exc).__name__}: {first_line(exc)}"
     return states
 
 

@@ -102,7 +102,7 @@ class Validation:
         if self.source.instant:
             description = self.source.describe()
         else:
-            description = await in_thread(_guarded, self.source.label, self.source.describe)
+            description = await in_thread(_guarded, self.source, self.source.describe)
         self._description = description
         self._plan = self._make_plan(description)
         logger.debug(
@@ -149,13 +149,16 @@ class Validation:
             for _ in steps:
                 await anyio.lowlevel.checkpoint()
             return
-        while await in_thread(_guarded, self.source.label, partial(next, steps, done)) is not done:
+        while await in_thread(_guarded, self.source, partial(next, steps, done)) is not done:
             pass
 
     async def _pass(self, phase: Phase) -> None:
         assert self._description is not None
         self._phase, self._states, self._rows = phase, [], 0
         self._number += 1
+        # A rule that asks for another pass says so by a `follow_up` of its own.
+        rules = [check.rule for check in self._plan.checks if check.id in phase.places] if self._plan else []
+        self.source.read_again = any(type(rule).follow_up is not Validator.follow_up for rule in rules)
         reader = self.source.open(self._description)
         work = partial(self._measure, phase, Learnt())
         weight = self._description.bytes_per_row
@@ -180,7 +183,7 @@ class Validation:
 
     def _measure(self, phase: Phase, learnt: Learnt, morsel: Morsel) -> MorselResult:
         return _guarded(
-            self.source.label,
+            self.source,
             partial(
                 measure,
                 phase,
@@ -196,7 +199,7 @@ class Validation:
 
     def _merge(self, morsel: Morsel, result: MorselResult) -> bool:
         """Merge what was measured on the next morsel; return whether to stop."""
-        self._errors.update(result.errors)
+        self._errors.update({check: self.source.tell(problem) for check, problem in result.errors.items()})
         if not self._states:
             self._states = result.states
         else:
@@ -336,7 +339,9 @@ class Validation:
         if not values or (unfinished and (check.rule.needs_all_rows or not self._scanned)):
             return Verdict(outcome=CheckOutcome.NOT_EVALUATED, message="reading stopped before it could be evaluated")
         verdict = check.judge(values)
-        if private and verdict.message:
+        if self._discreet and ";" in verdict.message:
+            verdict = attrs.evolve(verdict, message=verdict.message.partition(";")[0])
+        if (private or (check.rule.observes_values and not self.samples.most)) and verdict.message:
             shown = "it did not hold"
             if verdict.failed is not None:
                 shown = f"{verdict.failed:,} of {count_of(verdict.evaluated or 0, 'row')} failed"
@@ -354,9 +359,12 @@ class Validation:
         )
 
 
-def _guarded(label: str, function: Callable[[], T]) -> T:
+def _guarded(source: Source, function: Callable[[], T]) -> T:
     """Run something that calls Polars; what it raises about the data becomes a :class:`SourceError`."""
     try:
         return function()
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as exc:
-        raise SourceError(label, first_line(exc)) from exc
+        said = first_line(exc)
+        told = source.tell(said)
+        # A traceback would show what must not be told.
+        raise SourceError(source.label, told) from (exc if told == said else None)

@@ -9,9 +9,11 @@ __all__ = (
     "cells",
     "explained",
     "kind_of",
+    "own_columns",
     "render",
     "sample_lines",
     "title",
+    "value_text",
     "verdict",
     "visible",
 )
@@ -151,7 +153,8 @@ def sample_lines(check: CheckResult) -> list[str]:
     return lines
 
 
-def _value(value: Any) -> str:
+def value_text(value: Any) -> str:
+    """Return a cell as people see it: text in quotes, so that it is not taken for a number or for nothing."""
     if value is None:
         return "null"
     return _cut(visible(json.dumps(value, ensure_ascii=False) if isinstance(value, str) else value), 60)
@@ -183,11 +186,16 @@ def _samples(result: CheckpointResult) -> list[str]:
     return lines
 
 
-def _keys_and_cells(check: CheckResult, item: SampleRow) -> tuple[list[str], str]:
+def own_columns(check: CheckResult, item: SampleRow) -> list[str]:
+    """Return the columns that a check is about, apart from the keys that are shown beside them."""
     column = check.column or ""
-    own = [column] if column in item.values else column.split(",")  # a column's name may hold a comma
+    return [column] if column in item.values else column.split(",")  # a column's name may hold a comma
+
+
+def _keys_and_cells(check: CheckResult, item: SampleRow) -> tuple[list[str], str]:
+    own = own_columns(check, item)
     keys = [_cut(visible(_plain(value)), 30) for name, value in item.values.items() if name not in own]
-    cells = ", ".join(f"{visible(name)} = {_value(item.values[name])}" for name in own if name in item.values)
+    cells = ", ".join(f"{visible(name)} = {value_text(item.values[name])}" for name in own if name in item.values)
     return keys, cells
 
 
@@ -209,8 +217,8 @@ def _problems(result: CheckpointResult) -> Iterable[str]:
     return lines
 
 
-def verdict(result: CheckpointResult) -> str:
-    """Return the counts of outcomes, and what the actions did."""
+def verdict(result: CheckpointResult, *, actions: bool = True) -> str:
+    """Return the counts of outcomes, and (with ``actions``) what the actions did."""
     checks = result.report.checks
     kinds = [kind_of(result, check) for check in checks]
     parts = []
@@ -230,7 +238,7 @@ def verdict(result: CheckpointResult) -> str:
         says.insert(0, visible(result.error))
     if result.status is CheckpointStatus.FAILURE and not result.report.complete and not result.error:
         says.append("stopped at the first failure")
-    says += [
-        visible(action.message) for action in result.action_results if action.message and action.status == "success"
-    ]
+    if actions:
+        done = [action for action in result.action_results if action.message and action.status == "success"]
+        says += [visible(action.message) for action in done]
     return "   ".join(says)

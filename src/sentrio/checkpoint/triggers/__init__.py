@@ -15,9 +15,10 @@ __all__ = (
     "make_trigger",
 )
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from sentrio._plugins import Registry
 from sentrio.checkpoint.triggers.base import (
     AsyncBaseTrigger,
     BaseTrigger,
@@ -29,9 +30,18 @@ from sentrio.checkpoint.triggers.base import (
     TriggerWatch,
 )
 from sentrio.checkpoint.triggers.schedule import ScheduleTrigger
-from sentrio.errors import OptionValueError, UnknownNameError
+from sentrio.errors import OptionValueError
 
 _CLASSES: dict[str, type[Trigger[Any]]] = {cls.trigger_type: cls for cls in (ScheduleTrigger,)}
+
+
+def _names(cls: type[Trigger[Any]]) -> Iterable[str]:
+    return (cls.trigger_type,) if "trigger_type" in cls.__dict__ else ()
+
+
+#: Trigger types by name: the built-in ones, those of plugins, and those that installed packages offer.
+REGISTRY: Registry[Trigger[Any]] = Registry("trigger", Trigger, _names)
+REGISTRY.build_in(_CLASSES.values())
 
 
 def make_trigger(entry: object) -> Trigger[Any]:
@@ -39,6 +49,7 @@ def make_trigger(entry: object) -> Trigger[Any]:
 
     :param entry: a trigger; the name of a trigger type; or a mapping of one such name to its options
     :raises UnknownNameError: if there is no such type
+    :raises PluginError: if an installed package offers it, and it can not be used
     :raises UnknownOptionError: if it does not know an option
     :raises OptionValueError: if an option has a bad value
     :raises TypeError: if the entry is none of these
@@ -61,6 +72,4 @@ def make_trigger(entry: object) -> Trigger[Any]:
 
 
 def _named(name: str, given: dict[str, Any]) -> Trigger[Any]:
-    if name not in _CLASSES:
-        raise UnknownNameError("trigger", name, tuple(_CLASSES))
-    return _CLASSES[name](**given)
+    return REGISTRY.find(name)(**given)

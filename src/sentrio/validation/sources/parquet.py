@@ -16,8 +16,9 @@ import polars as pl
 from sentrio.errors import SourceError
 from sentrio.validation.facts import Known, RowGroup
 from sentrio.validation.sources.base import Description, Morsel, Reader, Source
-from sentrio.validation.sources.files import FileSet, SourceOptions
+from sentrio.validation.sources.files import FileSet
 from sentrio.validation.sources.footer import Footer, footer_bytes, read_footer
+from sentrio.validation.sources.options import SourceOptions
 from sentrio.validation.wording import first_line
 
 # How much larger decoded rows are than the file's, as a first guess; what matters is the order of magnitude.
@@ -147,7 +148,7 @@ class ParquetSource(Source):
     """Parquet files with the same columns."""
 
     def __init__(self, given: SourceOptions, base: Path | None) -> None:
-        super().__init__(given.path)
+        super().__init__(given.shown)
         self._options, self._base = given, base
         self._found: FileSet | None = None
         self._files: list[ParquetFile] = []
@@ -155,6 +156,7 @@ class ParquetSource(Source):
 
     def prepare(self) -> Iterator[None]:
         """Find the files, their columns and their rows."""
+        assert self._options.path is not None
         found = self._found = FileSet.find(self.label, self._options.path, self._base, "parquet")
         self._files = []
         like: Footer | None = None
@@ -209,6 +211,4 @@ class ParquetSource(Source):
 
     def verify(self) -> Iterator[None]:
         """Check that no file changed meanwhile."""
-        if self._found is not None:
-            self._found.verify()
-        return iter(())
+        return self._found.verify() if self._found is not None else iter(())

@@ -8,6 +8,7 @@ their values.
 from __future__ import annotations
 
 __all__ = (
+    "KINDS",
     "Check",
     "ColumnRule",
     "RowRule",
@@ -19,6 +20,7 @@ __all__ = (
     "fits",
 )
 
+import decimal
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
@@ -35,12 +37,16 @@ from sentrio.validation.report import CheckOutcome, Severity
 Schema = Mapping[str, pl.DataType]
 Values = Mapping[str, Any]
 
-_KINDS = {
+_NO_VALUES = "there are no values"
+
+KINDS = {
     "any": "any",
     "number": "numeric",
     "float": "float",
     "string": "text",
     "temporal": "date or time",
+    "moment": "date or datetime",
+    "ordered": "numeric, date or time",
     "boolean": "boolean",
 }
 
@@ -61,6 +67,10 @@ def fits(kind: str, dtype: pl.DataType) -> bool:
             found = isinstance(dtype, pl.String | pl.Categorical | pl.Enum)
         case "temporal":
             found = dtype.is_temporal() and dtype != pl.Duration
+        case "moment":
+            found = isinstance(dtype, pl.Date | pl.Datetime)
+        case "ordered":
+            found = dtype.is_numeric() or dtype.is_temporal()
         case "boolean":
             found = dtype == pl.Boolean
         case _:
@@ -192,7 +202,7 @@ class ColumnRule(Validator):
             raise OptionValueError(self.validator_name, "columns", "give either 'column' or 'columns', not both")
 
     @property
-    def kind(self) -> str:
+    def column_kind(self) -> str:
         """The kind of columns that this rule applies to with its options."""
         return self.applies_to
 
@@ -201,9 +211,10 @@ class ColumnRule(Validator):
         if self.column is not None or self.columns is not None:
             names = self.columns or (self.column or "",)
             return [self._bind_named(name, schema) for name in names]
-        fitting = [name for name, dtype in schema.items() if fits(self.kind, dtype)]
+        fitting = [name for name, dtype in schema.items() if fits(self.column_kind, dtype)]
         if not fitting:
-            problem = f"no column fits: it applies to {_KINDS[self.kind]} columns; there are {_describe(schema)}"
+            wanted = KINDS[self.column_kind]
+            problem = f"no column fits: it applies to {wanted} columns; there are {_describe(schema)}"
             return [self.unmatched(problem)]
         return [self._bind_named(name, schema) for name in fitting]
 
@@ -220,8 +231,8 @@ class ColumnRule(Validator):
         """Say why the rule can not be applied to a column; empty if it can."""
         if name not in schema:
             return f"no column {name!r}{suggestion(name, tuple(schema))}"
-        if not fits(self.kind, schema[name]):
-            return f"column {name!r} is {schema[name]}; the rule applies to {_KINDS[self.kind]} columns"
+        if not fits(self.column_kind, schema[name]):
+            return f"column {name!r} is {schema[name]}; the rule applies to {KINDS[self.column_kind]} columns"
         return ""
 
     @abstractmethod
@@ -229,8 +240,8 @@ class ColumnRule(Validator):
         """Return the check of one column whose type fits."""
 
 
-@attrs.define(kw_only=True)
-class Tolerant(ColumnRule):
+@attrs.define(kw_only=True, slots=False)  # a second base: slots of two would collide
+class Tolerance(Validator):
     """A rule that each row passes or fails, and that tolerates some failures.
 
     A check passes if no row fails; or with ``mostly``, if at least that share of the rows evaluated pass; or
@@ -295,6 +306,11 @@ class Tolerant(ColumnRule):
 
 
 @attrs.define(kw_only=True)
+class Tolerant(Tolerance, ColumnRule):
+    """A rule on columns that each row passes or fails."""
+
+
+@attrs.define(kw_only=True)
 class RowRule(Tolerant):
     """A rule that a boolean expression decides for each row."""
 
@@ -344,6 +360,8 @@ class StatisticRule(ColumnRule, Bounded):
     """One number computed from a column, which must lie within ``min`` and ``max``."""
 
     applies_to: ClassVar[str] = "number"
+    #: what is said where there are values and yet no statistic of them
+    without: ClassVar[str] = _NO_VALUES
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
@@ -354,7 +372,7 @@ class StatisticRule(ColumnRule, Bounded):
         """Return the metrics that the statistic is computed from."""
 
     @abstractmethod
-    def observe(self, **values: Any) -> float | None:
+    def observe(self, *args: Any, **values: Any) -> float | None:
         """Compute the statistic from the values of the metrics; ``None`` if there were no values."""
 
     def bind_column(self, name: str, dtype: pl.DataType) -> Check:
@@ -364,14 +382,26 @@ class StatisticRule(ColumnRule, Bounded):
 
     def judge(self, check: Check, values: Values) -> Verdict:
         """Compare the statistic with the bounds; a statistic of no values fails."""
-        names = self.metrics(check.columns[0])
-        value = None if check.untyped else self.observe(**{name: values[name] for name in names})
+        return self.verdict(self.value(check, values), values["evaluated"])
+
+    def verdict(self, value: Any, evaluated: int | None) -> Verdict:
+        """Compare a value with the bounds."""
         if value is None:
-            return Verdict(outcome=CheckOutcome.FAILED, evaluated=values["evaluated"], message="there are no values")
+            message = self.without if evaluated else _NO_VALUES
+            return Verdict(outcome=CheckOutcome.FAILED, evaluated=evaluated, message=message)
+        shown = float(value) if isinstance(value, decimal.Decimal) else value
         if self.within(value):
-            return Verdict(outcome=CheckOutcome.PASSED, evaluated=values["evaluated"], observed=value)
-        message = f"{self.validator_name} is {wording.number_text(value)}, expected {self.expected}"
-        return Verdict(outcome=CheckOutcome.FAILED, evaluated=values["evaluated"], observed=value, message=message)
+            return Verdict(outcome=CheckOutcome.PASSED, evaluated=evaluated, observed=shown)
+        message = (
+            f"{self.validator_name} is {wording.number_text(shown)}, expected {wording.between(self.min, self.max)}"
+        )
+        return Verdict(outcome=CheckOutcome.FAILED, evaluated=evaluated, observed=shown, message=message)
+
+    def value(self, check: Check, values: Values) -> Any:
+        """Return the statistic, from the values of all metrics of the check; ``None`` if there is none."""
+        if check.untyped:
+            return None
+        return self.observe(**{name: values[name] for name in self.metrics(check.columns[0])})
 
 
 @attrs.define(kw_only=True)
