@@ -14,10 +14,11 @@ from typing import Any
 import attrs
 import polars as pl
 
+from sentrio.validation.conditions import row_condition
 from sentrio.validation.cuts import Learnt, filtered
 from sentrio.validation.facts import UNKNOWN, Known
 from sentrio.validation.metrics import Matching, Metric, ScanMetric
-from sentrio.validation.samples import SampleOptions, Wanted, sample_numbered, take_samples
+from sentrio.validation.samples import Failing, SampleOptions, sample_numbered, take_samples
 from sentrio.validation.validators import Validator
 from sentrio.validation.validators._base import Check, Schema
 from sentrio.validation.wording import first_line
@@ -132,6 +133,10 @@ class Plan:
         """Try checks on no rows: what is wrong with their expressions shows before any data are read."""
         trial = Phase()
         empty = pl.LazyFrame(schema=self._whole)
+        for condition in {self.where, *(check.rule.where for check in checks)} - {None}:
+            _, problem = row_condition(str(condition), self._whole)
+            if problem:
+                return f"where: {problem}"
         try:
             for check in checks:
                 trial.add(check, check.metrics, self.where)
@@ -193,7 +198,7 @@ def measure(
         result.states.append(states)
         if options.most:
             wanted = [
-                Wanted(check, fails, min(failed, options.most))
+                Failing(check, fails, min(failed, options.most))
                 for check, fails, failed in _failing(phase, group, states, sampled)
                 if learnt is None or learnt.want(check.id, first_row, failed >= options.most)
             ]

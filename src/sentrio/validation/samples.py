@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ("SampleOptions", "Wanted", "sample_numbered", "take_samples")
+__all__ = ("Failing", "SampleOptions", "sample_numbered", "take_samples")
 
 from collections.abc import Sequence
 from typing import Any
@@ -28,7 +28,7 @@ class SampleOptions:
 
 
 @attrs.frozen(eq=False)
-class Wanted:
+class Failing:
     """A check with failing rows in a morsel."""
 
     check: Check
@@ -42,7 +42,7 @@ class Wanted:
 
 
 def take_samples(
-    wanted: Sequence[Wanted],
+    wanted: Sequence[Failing],
     frame: pl.DataFrame | pl.LazyFrame,
     first_row: int,
     row_index: str,
@@ -62,7 +62,7 @@ def take_samples(
     return sample_numbered(wanted, frame.lazy().with_row_index(row_index, offset=first_row), row_index, options)
 
 
-def _picked(wanted: Wanted, frame: pl.DataFrame, first_row: int, options: SampleOptions) -> list[Row]:
+def _picked(wanted: Failing, frame: pl.DataFrame, first_row: int, options: SampleOptions) -> list[Row]:
     # A fifth of the time that a query takes, most of which is the query's own.
     places = frame.select(wanted.fails).to_series().arg_true().head(wanted.most)
     names = list(wanted.cells(options.key_columns))
@@ -72,7 +72,7 @@ def _picked(wanted: Wanted, frame: pl.DataFrame, first_row: int, options: Sample
 
 
 def sample_numbered(
-    wanted: Sequence[Wanted], rows: pl.LazyFrame, row_index: str, options: SampleOptions
+    wanted: Sequence[Failing], rows: pl.LazyFrame, row_index: str, options: SampleOptions
 ) -> dict[str, list[Row]]:
     """Do the same for rows that are numbered by a column."""
     if not wanted:
