@@ -18,12 +18,15 @@ from sentrio.validation.conditions import row_condition
 from sentrio.validation.cuts import Learnt, filtered
 from sentrio.validation.facts import UNKNOWN, Known
 from sentrio.validation.metrics import Matching, Metric, ScanMetric
-from sentrio.validation.samples import Failing, SampleOptions, sample_numbered, take_samples
+from sentrio.validation.samples import SampleOptions, Wanted, pick_samples, take_samples
 from sentrio.validation.validators import Validator
 from sentrio.validation.validators._base import Check, Schema
 from sentrio.validation.wording import first_line
 
 ROW = "__sentrio_row__"
+
+# Up to so many rows, a query costs more for itself than for its rows.
+_SMALL_FRAME = 10_000
 
 Frame = pl.DataFrame | pl.LazyFrame
 
@@ -198,14 +201,15 @@ def measure(
         result.states.append(states)
         if options.most:
             wanted = [
-                Failing(check, fails, min(failed, options.most))
+                Wanted(check, fails, min(failed, options.most))
                 for check, fails, failed in _failing(phase, group, states, sampled)
                 if learnt is None or learnt.want(check.id, first_row, failed >= options.most)
             ]
-            if group.condition is None:
-                result.samples |= take_samples(wanted, frame, first_row, ROW, options)
-            else:
-                result.samples |= sample_numbered(wanted, part.lazy(), ROW, options)
+            if wanted and isinstance(part, pl.DataFrame) and part.height < _SMALL_FRAME:
+                result.samples |= pick_samples(wanted, part, first_row, options)
+            elif wanted:
+                numbered = part if group.condition is not None else part.lazy().with_row_index(ROW, offset=first_row)
+                result.samples |= take_samples(wanted, numbered.lazy(), ROW, options)
     return result
 
 
@@ -276,7 +280,7 @@ def _isolate(phase: Phase, group: Group, part: Frame, first_row: int, errors: di
     """Measure check by check, so that one that can not be evaluated takes no other one down."""
     states: list[Any] = [Broken()] * len(group.metrics)
     for check in group.checks:
-        places = [place for _, place in phase.places[check.id].values()]
+        places = list(dict.fromkeys(place for _, place in phase.places[check.id].values()))  # some names share one
         alone = Group(group.where, condition=group.condition)
         for place in places:
             alone.add(group.metrics[place])

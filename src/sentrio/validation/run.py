@@ -20,8 +20,9 @@ from sentrio.errors import SourceError, suggestion
 from sentrio.validation.cuts import Learnt
 from sentrio.validation.engines.threads import MorselSize, in_thread, run_morsels
 from sentrio.validation.lookup import Wanted
-from sentrio.validation.plan import Broken, MorselResult, Phase, Plan, SampleOptions, measure
+from sentrio.validation.plan import Broken, MorselResult, Phase, Plan, measure
 from sentrio.validation.report import CheckOutcome, CheckResult, SampleRow, Severity, ValidationReport
+from sentrio.validation.samples import SampleOptions
 from sentrio.validation.sources.base import Description, Morsel, ReadAsText, Source
 from sentrio.validation.sources.files import make_source
 from sentrio.validation.validators import Validator

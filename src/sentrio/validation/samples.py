@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ("Failing", "SampleOptions", "sample_numbered", "take_samples")
+__all__ = ("SampleOptions", "Wanted", "pick_samples", "take_samples")
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,9 +11,6 @@ import attrs
 import polars as pl
 
 from sentrio.validation.validators._base import Check
-
-# Up to so many rows, a query costs more for itself than for its rows.
-_SMALL_FRAME = 10_000
 
 Row = tuple[int, dict[str, Any]]
 
@@ -28,7 +25,7 @@ class SampleOptions:
 
 
 @attrs.frozen(eq=False)
-class Failing:
+class Wanted:
     """A check with failing rows in a morsel."""
 
     check: Check
@@ -41,42 +38,35 @@ class Failing:
         return {name: self.check.shown.get(name, pl.col(name)) for name in names}
 
 
+def pick_samples(
+    wanted: Sequence[Wanted], frame: pl.DataFrame, first_row: int, options: SampleOptions
+) -> dict[str, list[Row]]:
+    """Return what :func:`take_samples` does, of a frame so small that most of a query is the query's own cost.
+
+    :param first_row: the number of the frame's first row within the source
+    """
+    samples: dict[str, list[Row]] = {}
+    for each in wanted:
+        places = frame.select(each.fails).to_series().arg_true().head(each.most)
+        cells = each.cells(options.key_columns)
+        columns = [
+            (frame.select(cell).to_series() if name in each.check.shown else frame.get_column(name)).gather(places)
+            for name, cell in cells.items()
+        ]
+        samples[each.check.id] = [
+            (first_row + place, dict(zip(cells, row, strict=True)))
+            for place, *row in zip(places, *columns, strict=True)
+        ]
+    return samples
+
+
 def take_samples(
-    wanted: Sequence[Failing],
-    frame: pl.DataFrame | pl.LazyFrame,
-    first_row: int,
-    row_index: str,
-    options: SampleOptions,
+    wanted: Sequence[Wanted], rows: pl.LazyFrame, row_index: str, options: SampleOptions
 ) -> dict[str, list[Row]]:
     """Return the first failing rows of each check: their numbers, and the cells of the columns to be shown.
 
-    :param first_row: number of the first row of the morsel within the source
-    :param row_index: a name that no column has
+    :param rows: the morsel, whose column ``row_index`` numbers the rows of the source
     """
-    if (
-        isinstance(frame, pl.DataFrame)
-        and frame.height < _SMALL_FRAME
-        and not any(each.check.shown for each in wanted)
-    ):
-        return {each.check.id: _picked(each, frame, first_row, options) for each in wanted}
-    return sample_numbered(wanted, frame.lazy().with_row_index(row_index, offset=first_row), row_index, options)
-
-
-def _picked(wanted: Failing, frame: pl.DataFrame, first_row: int, options: SampleOptions) -> list[Row]:
-    # A fifth of the time that a query takes, most of which is the query's own.
-    places = frame.select(wanted.fails).to_series().arg_true().head(wanted.most)
-    names = list(wanted.cells(options.key_columns))
-    columns = [frame.get_column(name).gather(places).to_list() for name in names]
-    numbers = [first_row + place for place in places.to_list()]
-    return [(row, dict(zip(names, values, strict=True))) for row, *values in zip(numbers, *columns, strict=True)]
-
-
-def sample_numbered(
-    wanted: Sequence[Failing], rows: pl.LazyFrame, row_index: str, options: SampleOptions
-) -> dict[str, list[Row]]:
-    """Do the same for rows that are numbered by a column."""
-    if not wanted:
-        return {}
     if len(wanted) == 1:  # which may end as soon as there are enough
         cells = wanted[0].cells(options.key_columns)
         shown = [cell.alias(f"c{number}") for number, cell in enumerate(cells.values())]

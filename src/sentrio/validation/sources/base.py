@@ -8,7 +8,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import attrs
 import polars as pl
@@ -135,10 +135,15 @@ class Source(ABC):
         return text
 
 
+# Shorter values of a query are numbers and switches, and would be found all over a message.
+_SECRET = 4
+
+
 def concealed(text: str, url: str) -> str:
     """Return text without user, password and query of a URL, however they are written there."""
     parts = urlsplit(url)
     secrets = {parts.query, parts.netloc.rpartition("@")[0], parts.password or ""}
+    secrets |= {value for _, value in parse_qsl(parts.query) if len(value) >= _SECRET}
     for secret in sorted(filter(None, secrets | {unquote(each) for each in secrets}), key=len, reverse=True):
         text = text.replace(f"?{secret}", "").replace(f"{secret}@", "").replace(secret, "[...]")
     return redacted_url(text)

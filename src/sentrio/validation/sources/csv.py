@@ -94,7 +94,10 @@ class CsvSource(TextSource):
         return "the file holds no line" if "empty CSV" in text else text
 
     def look_at(self, morsel: pl.DataFrame) -> None:
-        """Note whether the last column has nulls, as it has where a line lacks fields."""
+        """Note whether the last column has nulls, as it has where a line lacks fields; look for zero bytes."""
+        texts = morsel.select(pl.col(pl.String).str.count_matches("\0", literal=True).sum())
+        if texts.width and any(texts.row(0)):
+            raise SourceError(self.label, "it holds zero bytes, so it is damaged, or no text")
         if morsel.width and morsel[:, -1].null_count():
             self._suspect = True
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ("ParquetReader", "ParquetSource")
 
+from base64 import b64decode
 from bisect import bisect_right
 from collections.abc import Collection, Iterator, Mapping
 from functools import partial
@@ -15,9 +16,10 @@ import polars as pl
 
 from sentrio.errors import SourceError
 from sentrio.validation.facts import Known, RowGroup
-from sentrio.validation.sources.base import Description, Morsel, Reader, Source
+from sentrio.validation.sources.base import UNREADABLE, Description, Morsel, Reader, Source
 from sentrio.validation.sources.files import FileSet
 from sentrio.validation.sources.footer import Footer, footer_bytes, read_footer
+from sentrio.validation.sources.ipc_layout import check_schema
 from sentrio.validation.sources.options import SourceOptions
 from sentrio.validation.wording import first_line
 
@@ -178,9 +180,10 @@ class ParquetSource(Source):
     def _look(self, found: FileSet, path: Path) -> ParquetFile:
         frame = _scan(path)
         try:
+            check_schema(b64decode(pl.read_parquet_metadata(path).get("ARROW:schema", ""), validate=True))
             schema = frame.collect_schema()
             rows = frame.select(pl.len()).collect().item()
-        except (pl.exceptions.PolarsError, OSError) as exc:
+        except (*UNREADABLE, ValueError) as exc:
             problem = f"{found.display(path)}not a readable Parquet file: {first_line(exc)}"
             raise SourceError(self.label, problem) from exc
         if self._files and dict(schema) != dict(self._schema):
