@@ -20,6 +20,7 @@ __all__ = (
     "optional",
     "owner_of",
     "share",
+    "shown",
     "text",
     "texts",
 )
@@ -50,7 +51,7 @@ def known_options(cls: type) -> tuple[str, ...]:
 class OptionsMeta(ABCMeta):
     """Refuses unknown and missing options before an attrs class is made."""
 
-    def __call__(cls, *args: Any, **options: Any) -> Any:
+    def __call__(cls, /, *args: Any, **options: Any) -> Any:
         if attrs.has(cls):
             known = known_options(cls)
             for name in options:
@@ -69,12 +70,13 @@ class OptionsMeta(ABCMeta):
 
 def _refuse(owner: Any, field: attrs.Attribute[Any], value: object, allowed: str) -> None:
     name = field.alias or field.name
-    raise OptionValueError(owner_of(type(owner)), name, f"{name} must be {allowed}, got {_shown(value)}")
+    raise OptionValueError(owner_of(type(owner)), name, f"{name} must be {allowed}, got {shown(value)}")
 
 
-def _shown(value: object) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= 80 else f"{shown[:77]}..."
+def shown(value: object) -> str:
+    """Return a value as messages show it, cut if it is long."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def optional(validator: AttrsValidator) -> AttrsValidator:

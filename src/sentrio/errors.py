@@ -7,6 +7,7 @@
     ├── OptionValueError (ValueError)        an option whose value is out of range or of the wrong type
     ├── UnknownNameError (LookupError)       a validator, action, trigger, ... that nobody registered
     │   └── UnknownCheckpointError           a checkpoint that nobody registered
+    ├── PluginError                          what an installed package offers can not be used
     ├── ConfigurationError (ValueError)      what is wrong with a configuration file, with positions
     ├── SourceError                          a source that can not be read, or changed while it was read
     ├── RunningLoopError (RuntimeError)      a blocking call inside a running event loop
@@ -19,6 +20,8 @@
     │   ├── HTTPTimeoutError                 it took too long
     │   ├── HTTPStatusError                  the answer is an error status, where one is not welcome
     │   └── ChecksumError                    the content is not the one that was expected
+    ├── UnsetVariableError                   an option of an action refers to a variable that is not set
+    ├── DeliveryError                        what an action sent was not accepted, or did not arrive
     ├── JobLogError                          a pipeline's job log that can not be read or written
     └── RunError                             a result that is not the one that was asked for
         ├── CheckpointFailed                 the data are bad
@@ -38,11 +41,13 @@ __all__ = (
     "CircuitOpenError",
     "ClosedError",
     "ConfigurationError",
+    "DeliveryError",
     "HTTPRequestError",
     "HTTPStatusError",
     "HTTPTimeoutError",
     "JobLogError",
     "OptionValueError",
+    "PluginError",
     "PoolClosedError",
     "Problem",
     "QueueClosedError",
@@ -55,6 +60,7 @@ __all__ = (
     "UnknownCheckpointError",
     "UnknownNameError",
     "UnknownOptionError",
+    "UnsetVariableError",
     "suggestion",
 )
 
@@ -132,6 +138,22 @@ class UnknownCheckpointError(UnknownNameError):
     def __init__(self, name: str, known: Sequence[str]) -> None:
         super().__init__("checkpoint", name, known)
         self.args = (name, tuple(known))
+
+
+class PluginError(SentrioError):
+    """A validator, action, ... that an installed package offers and that can not be used."""
+
+    def __init__(self, kind: str, name: str, package: str, entry_point: str, problem: str) -> None:
+        super().__init__(kind, name, package, entry_point, problem)
+        self.kind = kind
+        self.name = name
+        self.package = package
+        self.entry_point = entry_point
+        self.problem = problem
+
+    def __str__(self) -> str:
+        place = f"package {self.package!r}, entry point [{self.entry_point}]"
+        return f"{self.kind} {self.name!r} can not be used ({place}): {self.problem}"
 
 
 @attrs.frozen
@@ -278,6 +300,31 @@ class PoolClosedError(ClosedError):
 
 class RunnerClosedError(ClosedError):
     """A scheduler or runner that does not run: it takes no work, and what it had to drop gets this error."""
+
+
+class UnsetVariableError(SentrioError):
+    """An option of an action refers to an environment variable that is not set."""
+
+    def __init__(self, option: str, problem: str) -> None:
+        super().__init__(option, problem)
+        self.option = option
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"option {self.option!r}: {self.problem}"
+
+
+class DeliveryError(SentrioError):
+    """What an action sent was not accepted, or did not arrive. Of the URL only the host is known here."""
+
+    def __init__(self, host: str, problem: str, status: int | None = None) -> None:
+        super().__init__(host, problem, status)
+        self.host = host
+        self.problem = problem
+        self.status = status  #: of the answer; ``None``: there was none
+
+    def __str__(self) -> str:
+        return f"{self.host}: {self.problem}"
 
 
 class JobLogError(SentrioError):

@@ -1,12 +1,23 @@
 """Helpers for tests of code that is built on sentrio.
 
 :func:`cancel_everywhere` cancels an operation at its first scheduling point, then at its second, and so on,
-and checks after each try that nothing is left behind.
+and checks after each try that nothing is left behind. :class:`HandTrigger` is a trigger that a test fires,
+:class:`RecordingAction` an action that remembers its results. :func:`check_validator_laws` tries a validator of one's
+own on data at random, cut at random.
 """
 
 from __future__ import annotations
 
-__all__ = ("BACKENDS", "CancelReport", "LeftBehind", "cancel_everywhere")
+__all__ = (
+    "BACKENDS",
+    "CancelReport",
+    "HandTrigger",
+    "LawBroken",
+    "LeftBehind",
+    "RecordingAction",
+    "cancel_everywhere",
+    "check_validator_laws",
+)
 
 # The task factory below needs asyncio's own task class. This module is for tests, where DESIGN allows it.
 import asyncio
@@ -27,6 +38,8 @@ import anyio.to_thread
 import attrs
 
 from sentrio.async_core.threads import thread_statistics
+from sentrio.checkpoint._doubles import HandTrigger, RecordingAction
+from sentrio.validation.laws import LawBroken, check_validator_laws
 
 Backend = Literal["asyncio", "uvloop", "trio"]
 BACKENDS: tuple[Backend, ...] = ("asyncio", "uvloop", "trio")

@@ -184,3 +184,23 @@ if pid == 0:
 assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
 """
     subprocess.run([sys.executable, "-c", program], timeout=30, check=True)
+
+
+async def test_a_coroutine_that_an_abandoned_call_returns_is_closed() -> None:
+    go, returned = threading.Event(), threading.Event()
+
+    async def never_awaited() -> None:
+        pytest.fail("must not run")
+
+    def make() -> object:
+        go.wait(5)
+        coroutine = never_awaited()
+        returned.set()
+        return coroutine
+
+    with anyio.move_on_after(0.01):
+        await call_sync(make)
+    go.set()
+    assert await anyio.to_thread.run_sync(returned.wait, 5)
+    while thread_statistics().running:
+        await anyio.sleep(0.001)

@@ -208,7 +208,7 @@ async def test_variables_are_filled_when_the_action_runs(monkeypatch: pytest.Mon
     assert "SENTRIO_PROJECT" in ticket.validate()[0]
     (outcome,) = await results(ticket)
     assert outcome.status == "error"
-    assert str(outcome.error).startswith("option 'project' refers to ${SENTRIO_PROJECT}")
+    assert str(outcome.error).startswith("option 'project': environment variable 'SENTRIO_PROJECT' is not set")
     monkeypatch.setenv("SENTRIO_PROJECT", "secret-value")
     assert ticket.validate() == []
     (outcome,) = await results(ticket)

@@ -108,3 +108,76 @@ async def test_the_system_clock_shows_utc() -> None:
 def test_outside_of_a_loop_a_loop_clock_does_not_go() -> None:
     with pytest.raises(anyio.NoEventLoopError):
         LoopClock(START).now()
+
+
+async def test_many_sleepers_cost_one_look_a_minute() -> None:
+    looks = 0
+    woken: list[int] = []
+
+    class Counted(Settable):
+        def now(self) -> datetime:
+            nonlocal looks
+            looks += 1
+            return super().now()
+
+    clock = Counted()
+
+    async def sleeper(number: int) -> None:
+        await clock.sleep_until(START + HOUR + timedelta(seconds=number % 7))
+        woken.append(number)
+
+    async with anyio.create_task_group() as tg:
+        for number in range(1000):
+            tg.start_soon(sleeper, number)
+        await anyio.sleep(30)
+        looks = 0
+        await anyio.sleep(3000)
+        assert looks <= 2 * 51
+    assert sorted(woken) == list(range(1000))
+    assert [number % 7 for number in woken] == sorted(number % 7 for number in woken)
+
+
+async def test_whoever_leaves_hands_the_watch_over() -> None:
+    clock = LoopClock(START)
+    woken: list[tuple[int, float]] = []
+    scopes: dict[int, anyio.CancelScope] = {}
+    began = anyio.current_time()
+
+    async def sleeper(number: int) -> None:
+        with anyio.CancelScope() as scope:
+            scopes[number] = scope
+            await clock.sleep_until(START + number * HOUR)
+            woken.append((number, anyio.current_time() - began))
+
+    async with anyio.create_task_group() as tg:
+        for number in (5, 3, 4, 1, 2, *range(6, 200)):
+            tg.start_soon(sleeper, number)
+        await anyio.sleep(60)
+        for number in (5, 3, 1, *range(6, 200)):
+            scopes[number].cancel()
+        await anyio.sleep(60)
+        tg.start_soon(sleeper, 0)
+        tg.start_soon(sleeper, 1)
+    assert woken == [(0, 120), (1, 3600), (2, 7200), (4, 14400)]
+
+
+@pytest.mark.parametrize("left", range(4))
+async def test_the_watch_goes_on_when_who_should_take_it_over_leaves_too(left: int) -> None:
+    clock = LoopClock(START)
+    scopes: dict[int, anyio.CancelScope] = {}
+    woken: list[int] = []
+
+    async def sleeper(number: int) -> None:
+        with anyio.CancelScope() as scope:
+            scopes[number] = scope
+            await clock.sleep_until(START + (number + 1) * HOUR)
+            woken.append(number)
+
+    async with anyio.create_task_group() as tg:
+        for number in range(5):
+            tg.start_soon(sleeper, number)
+        await anyio.sleep(1)
+        for number in range(left):
+            scopes[number].cancel()
+        tg.start_soon(sleeper, 9)
+    assert woken == [*range(left, 5), 9]

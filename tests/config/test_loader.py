@@ -111,7 +111,7 @@ def test_defaults_are_replaced_whole(load: object) -> None:
     text = (
         "version: 1\ndefaults:\n  validators: [not_null]\n  tags: [a, b]\n  timeout_seconds: 5\n"
         "checkpoints:\n  one: {data_source: d.csv}\n  two: {data_source: d.csv, validators: [unique], tags: []}\n"
-        "pipeline: {timeout: 3}\n"
+        "pipeline: {command: [fetch], timeout: 3}\n"
     )
     found = load(text)  # type: ignore[operator]
     assert list(found) == ["one", "two"]
@@ -142,7 +142,7 @@ def test_variables(load: object, monkeypatch: pytest.MonkeyPatch) -> None:
     text = f"{HEAD}    description: 'x ${{SENTRIO_SET}} $${{SENTRIO_SET}} $5'\n    actions: [store: {{path: '${{SENTRIO_UNSET}}'}}]\n"
     checkpoint = load(text)["orders"]  # type: ignore[operator]
     assert checkpoint.description == "x value: [with] syntax ${SENTRIO_SET} $5"
-    assert "${SENTRIO_UNSET}, and that environment variable is not set" in checkpoint.validate()[1]
+    assert "option 'path': environment variable 'SENTRIO_UNSET' is not set" in checkpoint.validate()[1]
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from sentrio.pipeline import (
     AsyncPipelineExecutor,
     PipelineConfig,
     PipelineExecutor,
+    SiteAttempt,
     SiteResult,
     SiteStatus,
     raise_for_failures,
@@ -149,6 +150,32 @@ async def test_c8_progress(is_async: bool) -> None:
     assert told == [(1, 3, "a", True), (2, 3, "b", False), (3, 3, "c", True)]
 
 
+async def test_what_was_told_before_a_cancellation_is_all_that_was_done() -> None:
+    """Two sites end while the one before is being told of: sync callbacks know of all, async ones of none half."""
+    told: list[str] = []
+    ended: list[str] = []
+
+    async def site(name: str) -> None:
+        if name == "c":
+            await anyio.sleep_forever()
+
+    async def tell(_done: int, _total: int, result: SiteResult) -> None:
+        told.append(result.site)
+        await anyio.sleep_forever()
+
+    def note(_done: int, _total: int, result: SiteResult) -> object:
+        ended.append(result.site)
+        return tell(_done, _total, result)
+
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(executor(site).run_detailed, ["a", "b", "c"], note)
+            await anyio.wait_all_tasks_blocked()
+            scope.cancel()
+    assert sorted(ended) == ["a", "b"]
+    assert told == ended[:1]
+
+
 async def test_progress_that_raises_is_logged_and_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
     def fails(*_: object) -> None:
         raise ZeroDivisionError
@@ -157,6 +184,25 @@ async def test_progress_that_raises_is_logged_and_stops_nothing(caplog: pytest.L
         assert await executor(["true"]).run_with_progress(["a", "b"], fails) == {"a": True, "b": True}
     assert len(caplog.records) == 2
     assert caplog.records[0].exc_info
+
+
+async def test_attempts_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    news: list[SiteAttempt] = []
+
+    def note(each: SiteAttempt) -> None:
+        news.append(each)
+        raise ZeroDivisionError
+
+    made = executor(lambda name: name != "b", max_concurrent_sites=1, retry_count=2, retry_delay_seconds=0)
+    with caplog.at_level(logging.ERROR, "sentrio.pipeline"):
+        await made.run_detailed(["a", "b"], on_attempt=note)
+    assert news == [
+        SiteAttempt(site="a", attempt=1),
+        SiteAttempt(site="b", attempt=1),
+        SiteAttempt(site="b", attempt=1, error="the function returned False", wait_seconds=0),
+        SiteAttempt(site="b", attempt=2),
+    ]
+    assert len(caplog.records) == 4
 
 
 async def test_progress_is_logged_unless_it_is_switched_off(caplog: pytest.LogCaptureFixture) -> None:

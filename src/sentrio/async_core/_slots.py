@@ -21,7 +21,7 @@ from contextvars import ContextVar
 import anyio
 import anyio.lowlevel
 
-from sentrio.errors import RunnerClosedError
+from sentrio.errors import ClosedError, RunnerClosedError
 
 # The ticket that the code works with; copied into the context of every task that it starts.
 innermost: ContextVar[Ticket | None] = ContextVar("sentrio_innermost_ticket", default=None)
@@ -74,11 +74,15 @@ class Slots:
     :param total: how many tickets may hold a slot at once
     :param aging_seconds: after how long a waiting ticket has gained one level of priority
     :param owner: who the slots belong to, for messages
+    :param closed_error: what is raised while the slots are closed
     """
 
-    def __init__(self, total: int, aging_seconds: float, owner: str) -> None:
+    def __init__(
+        self, total: int, aging_seconds: float, owner: str, closed_error: type[ClosedError] = RunnerClosedError
+    ) -> None:
         self.total = total
         self.owner = owner
+        self.closed_error = closed_error
         self._aging = aging_seconds
         self._free = total
         self._queues: dict[int, deque[Ticket]] = {}  # by priority; in each, who came first is first
@@ -109,6 +113,11 @@ class Slots:
         """How many hold a slot, borrowed ones included."""
         return len(self._live) - self._waiting
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nobody runs, waits, or is in a call."""
+        return not (self._live or self._calls)
+
     def open(self) -> None:
         """Take work from now on. Call it in the event loop that the work runs in."""
         # AnyIO finds out which backend runs each time that it is asked for one of these: for a task that has
@@ -123,7 +132,7 @@ class Slots:
     def begin_call(self) -> None:
         """Begin a call that enters again and again; a shutdown that waits, waits for its ``end_call()``.
 
-        :raises sentrio.errors.RunnerClosedError: if the slots are closed
+        :raises sentrio.errors.ClosedError: if the slots are closed
         """
         self.require_open()
         self._calls += 1
@@ -139,7 +148,7 @@ class Slots:
         The work, and the waiting for it, belongs inside the ticket's ``scope``.
 
         :param in_call: this is part of a call that has begun before the slots were closed
-        :raises sentrio.errors.RunnerClosedError: if the slots are closed
+        :raises sentrio.errors.ClosedError: if the slots are closed
         """
         link = outer = _nearest_active(innermost.get())
         while link is not None:
@@ -166,11 +175,11 @@ class Slots:
     def require_open(self) -> None:
         """Check that new work is taken, at least from the caller, who may be part of work that runs.
 
-        :raises sentrio.errors.RunnerClosedError: if it is not
+        :raises sentrio.errors.ClosedError: if it is not
         """
         if not self._open and self._parent_of(innermost.get()) is None:
             problem = "is not running: start() it, or use it in `async with`"
-            raise RunnerClosedError(self.owner, problem if self._open is None else "was shut down")
+            raise self.closed_error(self.owner, problem if self._open is None else "was shut down")
 
     def close(self, *, cancel: bool) -> None:
         """Take no more work but that of work that is running; with ``cancel``, end what runs and waits."""

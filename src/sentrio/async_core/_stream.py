@@ -27,7 +27,7 @@ from sentrio.async_core._isolated import isolated
 from sentrio.async_core._slots import Slots, innermost
 from sentrio.async_core.scheduler import TaskPriority
 from sentrio.async_core.telemetry import span
-from sentrio.errors import RunnerClosedError
+from sentrio.errors import ClosedError
 
 # How long closing the items may take when the consumer leaves.
 _CLOSE_SECONDS = 5.0
@@ -140,13 +140,13 @@ class Streaming:
                 return result
         finally:
             ticket.leave()
-        raise RunnerClosedError(self._slots.owner, "was shut down before stream() had ended")
+        raise self._slots.closed_error(self._slots.owner, "was shut down before stream() had ended")
 
     def _fail(self, exc: BaseException) -> None:
         if self._error is None:
             self._error = exc
             self._stop()
-        elif not isinstance(exc, RunnerClosedError):
+        elif not isinstance(exc, ClosedError):
             self._error.add_note(f"while it was cancelled, another task raised {type(exc).__name__}")
 
     async def _close_source(self) -> None:

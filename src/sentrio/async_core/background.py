@@ -26,6 +26,8 @@ __all__ = (
     "async_run",
     "current_task_id",
     "default_backend",
+    "loop_time_is_virtual",
+    "postpone_cancellation",
 )
 
 import asyncio
@@ -309,6 +311,30 @@ def current_task_id() -> int:
 
         task = trio.lowlevel.current_task()
     return id(task)
+
+
+def postpone_cancellation() -> None:
+    """Have a cancellation that was caught just now delivered again, at the next checkpoint.
+
+    A cancel scope does so by itself. What asyncio's ``task.cancel()`` has asked for is said only once.
+    """
+    if anyio.current_effective_deadline() == float("-inf"):
+        return
+    with suppress(RuntimeError):
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            task.uncancel()  # the count is what asyncio.timeout() goes by
+            task.cancel()
+
+
+def loop_time_is_virtual() -> bool:
+    """Tell whether the running event loop's clock is one that tests bend: ``trio.testing.MockClock``."""
+    with suppress(RuntimeError):  # no loop runs, or, in a worker thread, not here
+        if hasattr(_running_loop(), "run_sync_soon"):
+            import trio
+
+            return hasattr(trio.lowlevel.current_clock(), "jump")
+    return False
 
 
 def _running_loop() -> Any:

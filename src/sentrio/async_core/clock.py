@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-__all__ = ("Clock", "LoopClock")
+__all__ = ("Clock", "LoopClock", "default_clock")
 
+import math
+import weakref
 from datetime import UTC, datetime, timedelta
 
 import anyio
 import anyio.lowlevel
+from anyio.lowlevel import RunVar
 
-# The event loop's clock knows nothing of a wall clock that is set, or of a machine that was asleep, and
-# nobody tells us: so a sleeper looks again after this long. That is how late it may be after such a jump, and
-# at a look each minute ten thousand sleepers cost a third of a per cent of a core.
-_LOOK_AGAIN_SECONDS = 60.0
+from sentrio.async_core._sleepers import Sleepers
+from sentrio.async_core.background import loop_time_is_virtual
+
+_sleepers: RunVar[weakref.WeakKeyDictionary[Clock, Sleepers]] = RunVar("sentrio_sleepers")
+_virtual: RunVar[LoopClock] = RunVar("sentrio_virtual_clock")
 
 
 class Clock:
     """The system's clock, in UTC."""
+
+    # The event loop's clock knows nothing of a wall clock that is set, or of a machine that was asleep, and nobody
+    # tells us: so a sleeper looks again after this long. That is how late it may be after such a jump.
+    _look_again_seconds = 60.0
 
     def now(self) -> datetime:
         """Return the present moment, timezone-aware, in UTC."""
@@ -25,19 +33,30 @@ class Clock:
     async def sleep_until(self, moment: datetime) -> None:
         """Sleep until the clock shows ``moment`` or later; at once if it does already.
 
-        A clock that is set forward, or a machine that was asleep, is noticed within a minute.
+        A clock that is set forward, or a machine that was asleep, is noticed within a minute. Ten thousand sleepers
+        cost no more than one.
 
         :param moment: timezone-aware, in any time zone
         :raises ValueError: if ``moment`` has no time zone
         """
         if moment.tzinfo is None:
             raise ValueError(f"moment must have a time zone, got {moment!r}; write datetime(..., tzinfo=UTC)")
-        await anyio.lowlevel.checkpoint()
-        while (remaining := (moment - self.now()).total_seconds()) > 0:
-            await self._pause(remaining)
+        if self.now() < moment:
+            # Compared with many others, and two of the same zone would be compared by their walls' hands.
+            await self._sleepers().sleep_until(moment.astimezone(UTC), self.now)
+        else:
+            await anyio.lowlevel.checkpoint()
 
-    async def _pause(self, seconds: float) -> None:
-        await anyio.sleep(min(seconds, _LOOK_AGAIN_SECONDS))
+    def _sleepers(self) -> Sleepers:
+        """Return those who sleep by this clock in this event loop."""
+        here = _sleepers.get(None)
+        if here is None:
+            here = weakref.WeakKeyDictionary()
+            _sleepers.set(here)
+        found = here.get(self)
+        if found is None:
+            found = here[self] = Sleepers(self._look_again_seconds)
+        return found
 
 
 class LoopClock(Clock):
@@ -56,12 +75,13 @@ class LoopClock(Clock):
     :raises ValueError: if ``start`` has no time zone
     """
 
+    _look_again_seconds = math.inf  # a jump is told
+
     def __init__(self, start: datetime) -> None:
         if start.tzinfo is None:
             raise ValueError(f"start must have a time zone, got {start!r}; write datetime(..., tzinfo=UTC)")
         self._shown = start.astimezone(UTC)
         self._since: float | None = None
-        self._jumped: anyio.Event | None = None
 
     def now(self) -> datetime:
         """Return what the clock shows, in UTC. Call it in the event loop.
@@ -77,12 +97,21 @@ class LoopClock(Clock):
         """Set the clock forward, or back with a negative ``by``. Sleepers notice at once."""
         self._shown = self.now() + by
         self._since = anyio.current_time()
-        if self._jumped is not None:
-            self._jumped.set()
-            self._jumped = None
+        self._sleepers().look_again()
 
-    async def _pause(self, seconds: float) -> None:
-        if self._jumped is None:
-            self._jumped = anyio.Event()
-        with anyio.move_on_after(seconds):
-            await self._jumped.wait()
+
+def default_clock() -> Clock:
+    """Return the system's clock; under ``trio.testing.MockClock``, one that goes on as that does.
+
+    All who ask in one event loop get clocks that show the same; where none is running, it is the system's.
+    """
+    if not loop_time_is_virtual():
+        return _system
+    clock = _virtual.get(None)
+    if clock is None:
+        clock = LoopClock(datetime.now(UTC))
+        _virtual.set(clock)
+    return clock
+
+
+_system = Clock()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ("SchedulerStatistics", "TaskPriority", "TaskScheduler")
+__all__ = ("SchedulerStatistics", "TaskPriority", "TaskScheduler", "cancel_all", "end_of_block")
 
 import logging
 import math
@@ -220,13 +220,14 @@ async def end_of_block(slots: Slots, *, failed: bool) -> None:
             await anyio.lowlevel.checkpoint()
             await slots.emptied()
         except BaseException:
-            await _cancel_all(slots)
+            await cancel_all(slots)
             raise
     else:
-        await _cancel_all(slots)
+        await cancel_all(slots)
 
 
-async def _cancel_all(slots: Slots) -> None:
+async def cancel_all(slots: Slots) -> None:
+    """Cancel what runs and waits, and wait for its end, even under a cancellation, but not for ever."""
     slots.close(cancel=True)
     with anyio.move_on_after(_GRACE_SECONDS, shield=True) as scope:
         await slots.emptied()

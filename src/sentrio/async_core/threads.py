@@ -9,7 +9,7 @@ exit the threads that still run are named in the log and left behind.
 
 from __future__ import annotations
 
-__all__ = ("ThreadStatistics", "call_sync", "thread_statistics")
+__all__ = ("ThreadStatistics", "call_sync", "loop_poster", "thread_statistics")
 
 import atexit
 import contextvars
@@ -21,6 +21,7 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError as FutureCancelledError
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar, TypeVarTuple
 
 import anyio
@@ -28,6 +29,8 @@ import anyio.lowlevel
 import anyio.to_thread
 import attrs
 from anyio import CapacityLimiter
+
+from sentrio.async_core._checks import close_coroutine
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -63,6 +66,7 @@ class _Call:
     result: Any = None
     error: BaseException | None = None
     abandoned: bool = False
+    unwanted: bool = False
 
     def run(self) -> None:
         """Run the function in the current thread and send the answer home."""
@@ -75,16 +79,22 @@ class _Call:
         self.finish()
 
     def finish(self) -> None:
+        if self.unwanted:
+            close_coroutine(self.result)
         _running.discard(self)
         if self.abandoned:
             logger.info("abandoned call %s has ended", self.name)
-        # RuntimeError: the loop has ended; nobody waits, and its limiter is gone with it.
-        with suppress(RuntimeError):
-            self.post(self._deliver)
+        self.post(self._deliver)
 
     def _deliver(self) -> None:
         self.limiter.release_on_behalf_of(self)
         self.done.set()
+
+    def discard(self) -> None:
+        """Note that nobody will take the answer, which may be a coroutine that was never awaited."""
+        # Whichever comes second, this or the answer, sees what the other one has set.
+        self.unwanted = True
+        close_coroutine(self.result)
 
     def unwrap(self) -> Any:
         if self.error is None:
@@ -178,15 +188,14 @@ async def call_sync(
 
     if limiter is None:
         limiter = anyio.to_thread.current_default_thread_limiter()
-    loop: Any = anyio.lowlevel.current_token().native_token
-    post = loop.call_soon_threadsafe if hasattr(loop, "call_soon_threadsafe") else loop.run_sync_soon
+    post = loop_poster()
     if executor is None or isinstance(executor, ThreadPoolExecutor):
         context = contextvars.copy_context()
         bound: Callable[[], T] = _Bound(context.run, (func, *args))
     else:
         bound = _Bound(func, args)  # picklable if the function and its arguments are
 
-    call = _Call(bound, getattr(func, "__qualname__", repr(func)), post, anyio.Event(), limiter)
+    call = _Call(bound, _name(func), post, anyio.Event(), limiter)
     await limiter.acquire_on_behalf_of(call)
     _running.add(call)
     try:
@@ -211,6 +220,30 @@ async def call_sync(
     return call.unwrap()  # type: ignore[no-any-return]
 
 
+def loop_poster() -> Callable[..., None]:
+    """Return a function that has the event loop that runs now call something soon; it works in any thread.
+
+    Once the loop has ended, nobody waits for that any more, and the function does nothing.
+
+    :raises anyio.NoEventLoopError: if no event loop is running
+    """
+    loop: Any = anyio.lowlevel.current_token().native_token
+    native = loop.call_soon_threadsafe if hasattr(loop, "call_soon_threadsafe") else loop.run_sync_soon
+
+    def post(callback: Callable[..., object], *args: Any) -> None:
+        with suppress(RuntimeError):
+            native(callback, *args)
+
+    return post
+
+
+def _name(func: Any) -> str:
+    """Return what the log calls a function; never its ``repr``, which may show what is bound to it."""
+    while isinstance(func, partial):
+        func = func.func
+    return str(getattr(func, "__qualname__", type(func).__qualname__))
+
+
 @attrs.frozen
 class _Bound:
     """``functools.partial`` without its merging of keywords, and picklable with a plain function."""
@@ -233,6 +266,7 @@ async def _wait_after_cancellation(call: _Call, abandon_after: float | None) -> 
                 # A native asyncio ``task.cancel()`` pierces a shield; the cancellation that brought us
                 # here is raised again by the caller of this function in any case.
                 continue
+    call.discard()
     if call in _running:
         call.abandoned = True
         logger.warning("call %s was abandoned by its cancelled caller and still runs", call.name)

@@ -11,7 +11,8 @@ from typing import Any
 
 from anyio.from_thread import start_blocking_portal
 
-from sentrio.checkpoint.checkpoint import Checkpoint, backend, loop_is_running
+from sentrio.async_core.background import default_backend
+from sentrio.checkpoint.checkpoint import Checkpoint, loop_is_running
 from sentrio.checkpoint.result import CheckpointResult
 from sentrio.errors import RunningLoopError
 
@@ -42,7 +43,7 @@ def check(data: Any, validators: Sequence[Any], **checkpoint_options: Any) -> Ch
         return checkpoint.run()
     if not _in_notebook():
         raise RunningLoopError("sentrio.check()", "sentrio.check_async()")
-    with start_blocking_portal(backend()) as portal:
+    with start_blocking_portal(default_backend()) as portal:
         future = portal.start_task_soon(checkpoint.run_async)
         try:
             result: CheckpointResult = future.result()

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ("Checkpoint", "current_run")
+__all__ = ("Checkpoint",)
 
-import datetime as dt
-import inspect
-import logging
-import os
-import uuid
 from collections.abc import Callable, Mapping, Sequence
-from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -19,25 +13,21 @@ import anyio.lowlevel
 import attrs
 
 from sentrio import _options as options
+from sentrio.async_core.background import default_backend
 from sentrio.checkpoint.actions import AsyncExecutable, make_action
-from sentrio.checkpoint.result import ActionStatus, CheckpointResult, CheckpointStatus
+from sentrio.checkpoint.result import CheckpointResult
+from sentrio.checkpoint.run import CheckpointRun
 from sentrio.checkpoint.strategies import ConcurrentStrategy, ExecutionStrategy, make_strategy
-from sentrio.errors import OptionValueError, RunningLoopError, SourceError, UnknownOptionError
-from sentrio.validation.plan import SampleOptions
-from sentrio.validation.report import CheckOutcome, Severity, ValidationReport
-from sentrio.validation.run import Progress, Validation
+from sentrio.checkpoint.triggers import Trigger, make_trigger
+from sentrio.errors import OptionValueError, RunningLoopError, UnknownOptionError
+from sentrio.validation.report import Severity
+from sentrio.validation.run import Progress
 from sentrio.validation.sources.base import Source
 from sentrio.validation.sources.files import make_source
 from sentrio.validation.validators import Validator, make_validator
-from sentrio.validation.values import json_ready
 from sentrio.validation.wording import count_of
 
-logger = logging.getLogger("sentrio.checkpoint")
-
 Callback = Callable[[CheckpointResult], Any]
-
-#: Run id and checkpoint of the current run, for log records.
-current_run: ContextVar[tuple[str, str] | None] = ContextVar("sentrio_current_run", default=None)
 
 _FAIL_ON = (*Severity, "never")
 
@@ -59,6 +49,10 @@ def _validators(value: Any) -> list[Any]:
 
 def _actions(value: Any) -> list[Any]:
     return _list_of("actions", value)
+
+
+def _triggers(value: Any) -> list[Any]:
+    return _list_of("triggers", value)
 
 
 def _texts(value: Any) -> Any:
@@ -89,9 +83,11 @@ class Checkpoint(metaclass=options.OptionsMeta):
         source, or a frame of Polars, pandas or pyarrow
     :param validators: names, mappings of one name to its options, or validator objects
     :param actions: run after each validation: action objects, functions, or entries like the validators'
+    :param triggers: when a runner runs it: trigger objects, or entries like the validators'
     :param validator_config: options for validators that are given by name only
     :param where: a Polars SQL condition; only rows for which it is true are looked at
-    :param execution_strategy: how the actions run: ``concurrent`` or ``sequential``
+    :param execution_strategy: how the actions run: ``concurrent``, ``sequential``, one of these with its options
+        (``{"concurrent": {"max_concurrency": 2}}``), or a strategy object
     :param timeout_seconds: for reading and validating; ``None``: none. On expiry the result is ``error``, with
         the partial report, and the actions still run
     :param fail_fast: stop reading as soon as a check has failed for certain that fails the run
@@ -99,7 +95,7 @@ class Checkpoint(metaclass=options.OptionsMeta):
     :param sample_failures: how many failing rows are shown for each check; with 0, no row's values appear
     :param key_columns: shown beside each failing value
     :param redact_columns: shown nowhere
-    :param morsel_rows: rows read at once; ``None``: as many as take about 30 ms
+    :param morsel_rows: rows read at once; ``None``: as many as take about 40 ms
     :param description: for people; kept in the configuration
     :param owner: for people; kept in the configuration
     :param tags: to select checkpoints by
@@ -116,6 +112,7 @@ class Checkpoint(metaclass=options.OptionsMeta):
     data_source: Any
     validators: list[Validator] = attrs.field(factory=list, converter=_validators)
     actions: list[AsyncExecutable] = attrs.field(factory=list, converter=_actions)
+    triggers: list[Trigger[Any]] = attrs.field(factory=list, converter=_triggers)
     validator_config: Mapping[str, Any] | None = attrs.field(
         default=None, kw_only=True, validator=options.optional(options.mapping())
     )
@@ -157,6 +154,7 @@ class Checkpoint(metaclass=options.OptionsMeta):
         self._label = self.source().label  # a bad data source is an error now, not when it runs
         self.validators = self._make_validators(self.validators)
         self.actions = [make_action(entry, self.base_dir) for entry in self.actions]
+        self.triggers = [make_trigger(entry) for entry in self.triggers]
         names = [validator.name for validator in self.validators if validator.name is not None]
         for name in names:
             if names.count(name) > 1:
@@ -191,9 +189,18 @@ class Checkpoint(metaclass=options.OptionsMeta):
         self.actions.append(make_action(action, self.base_dir))
         return self
 
+    def add_trigger(self, trigger: Any) -> Checkpoint:
+        """Add a trigger, given as in ``triggers``; return the checkpoint itself."""
+        self.triggers.append(make_trigger(trigger))
+        return self
+
     def validate(self) -> list[str]:
         """Return what is wrong with the configuration, as far as can be told without reading data."""
         problems = [] if self.validators else ["there are no validators, so a run could tell nothing"]
+        try:
+            self.execution_strategy.check(len(self.actions))
+        except OptionValueError as exc:
+            problems.append(str(exc))
         for action in self.actions:
             problems += getattr(action, "validate", list)()
         return problems
@@ -212,84 +219,7 @@ class Checkpoint(metaclass=options.OptionsMeta):
         :param context: merged over ``metadata`` into the result; JSON-ready values
         :param on_progress: called in the event loop after each morsel
         """
-        run_id = uuid.uuid4().hex
-        token = current_run.set((run_id, self.name))
-        try:
-            logger.info("run begins over %s", self._label)
-            result = await self._run(run_id, context or {}, on_progress)
-            logger.info("run has ended: %s", result.status)
-            await self._call_back(result)
-        finally:
-            current_run.reset(token)
-        return result
-
-    async def _run(
-        self, run_id: str, context: Mapping[str, Any], on_progress: Callable[[Progress], object] | None
-    ) -> CheckpointResult:
-        run_time = dt.datetime.now(dt.UTC)
-        fails_at = None if self.fail_on == "never" else Severity(self.fail_on)
-        validation = Validation(
-            self.source(),
-            self.validators,
-            where=self.where,
-            samples=SampleOptions(
-                most=self.sample_failures, key_columns=self.key_columns, redact_columns=self.redact_columns
-            ),
-            fail_fast=fails_at if self.fail_fast else None,
-            morsel_rows=self.morsel_rows,
-            on_progress=on_progress,
-            plans=self._plans,
-        )
-        error = await self._validate(validation)
-        report = validation.report()
-        result = CheckpointResult(
-            run_id=run_id,
-            checkpoint_name=self.name,
-            run_time=run_time,
-            status=_status(report, error, fails_at),
-            report=report,
-            data_asset=self._label,
-            duration_ms=report.duration_ms,
-            error=error,
-            fail_on=fails_at,
-            metadata=json_ready({**self.metadata, **context}),
-        )
-        return await self._act(result) if self.actions else result
-
-    async def _validate(self, validation: Validation) -> str | None:
-        """Run the validation within its time; return why it could not be told, if it could not."""
-        if not self.validators:
-            return "no check was evaluated: the checkpoint has no validators"
-        limit = float("inf") if self.timeout_seconds is None else anyio.current_time() + self.timeout_seconds
-        with anyio.CancelScope(deadline=limit) as scope:
-            try:
-                await validation.run()
-            except SourceError as exc:
-                # What follows the semicolon may name columns, and those may be values without their header.
-                discreet = self.redact_columns or not self.sample_failures
-                return str(exc).partition(";")[0] if discreet else str(exc)
-        return f"timed out after {self.timeout_seconds:g} s" if scope.cancelled_caught else None
-
-    async def _act(self, result: CheckpointResult) -> CheckpointResult:
-        done = await self.execution_strategy.execute(self.actions, result)
-        result = attrs.evolve(result, action_results=tuple(done))
-        for action, outcome in zip(self.actions, done, strict=True):
-            given = getattr(action, "_given", None)
-            if outcome.status is ActionStatus.ERROR and getattr(given, "fail_checkpoint_on_error", False):
-                problem = f"action {outcome.action_name} failed: {outcome.error}"
-                result = attrs.evolve(result, status=CheckpointStatus.ERROR, error=result.error or problem)
-        return result
-
-    async def _call_back(self, result: CheckpointResult) -> None:
-        callback = self.on_error if result.status is CheckpointStatus.ERROR else self.on_complete
-        if callback is None:
-            return
-        try:
-            answer = callback(result)
-            if inspect.isawaitable(answer):
-                await answer
-        except Exception:
-            logger.exception("checkpoint %s: its callback raised; the result is kept", self.name)
+        return await CheckpointRun(self, context, on_progress).execute()
 
     def run(self, context: Mapping[str, Any] | None = None) -> CheckpointResult:
         """Read, validate and act, and wait for the result.
@@ -301,30 +231,7 @@ class Checkpoint(metaclass=options.OptionsMeta):
         """
         if loop_is_running():
             raise RunningLoopError("Checkpoint.run()", "checkpoint.run_async()")
-        return anyio.run(self.run_async, context, backend=backend())
-
-
-def _status(report: ValidationReport, error: str | None, fails_at: Severity | None) -> CheckpointStatus:
-    if error is not None or report.errors or not report.checks:
-        return CheckpointStatus.ERROR
-    if any(fails_at is not None and check.severity.rank >= fails_at.rank for check in report.failed):
-        return CheckpointStatus.FAILURE
-    if not report.complete or any(check.outcome is CheckOutcome.NOT_EVALUATED for check in report.checks):
-        return CheckpointStatus.ERROR
-    return CheckpointStatus.WARNING if report.failed else CheckpointStatus.SUCCESS
-
-
-def backend() -> str:
-    """Return the backend for blocking calls: asyncio, unless ``SENTRIO_BACKEND`` says ``trio``.
-
-    :raises OptionValueError: if it says something else
-    """
-    name = os.environ.get("SENTRIO_BACKEND", "asyncio")
-    if name not in {"asyncio", "trio"}:
-        raise OptionValueError(
-            "SENTRIO_BACKEND", "SENTRIO_BACKEND", f"SENTRIO_BACKEND must be asyncio or trio, got {name!r}"
-        )
-    return name
+        return anyio.run(self.run_async, context, backend=default_backend())
 
 
 def loop_is_running() -> bool:

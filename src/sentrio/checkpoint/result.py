@@ -180,7 +180,7 @@ class CheckpointResult:
         return render(self)
 
     def _repr_html_(self) -> str:
-        from sentrio.checkpoint.formats.html import fragment
+        from sentrio.checkpoint.formats.notebook import fragment
 
         return fragment(self)
 

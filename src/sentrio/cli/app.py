@@ -5,9 +5,10 @@ from __future__ import annotations
 __all__ = ("app",)
 
 import logging
+import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -54,6 +55,10 @@ FailOnOption = Annotated[
 ]
 FormatOption = Annotated[
     str, typer.Option("--format", "-f", help="For standard output: table, json, ndjson, junit, github.")
+]
+SourceOption = Annotated[
+    list[str] | None,
+    typer.Option("--source", help="Options of the source as in YAML: 'null_values: [NA]'. May be repeated."),
 ]
 OutputOption = Annotated[
     list[Path] | None,
@@ -115,17 +120,17 @@ def _load(given: dict[str, Any]) -> Config:
 
 
 def _backend(given: dict[str, Any]) -> str:
-    from sentrio.checkpoint.checkpoint import backend
+    from sentrio.async_core.background import default_backend
     from sentrio.errors import OptionValueError
 
     name = given.get("backend")
     if name not in {None, "asyncio", "trio"}:
         raise OptionValueError("sentrio", "--backend", f"--backend must be asyncio or trio, got {name!r}")
-    return name or backend()
+    return name or default_backend()
 
 
 def _select(config: Config, names: list[str] | None, tags: list[str] | None) -> list[Checkpoint]:
-    """Return the checkpoints with these names, or with one of these tags, or all."""
+    """Return the checkpoints with these names, or with one of these tags, or all of a file that has some."""
     from sentrio.errors import OptionValueError, UnknownCheckpointError
 
     for name in names or ():
@@ -144,6 +149,15 @@ def _select(config: Config, names: list[str] | None, tags: list[str] | None) -> 
     return chosen
 
 
+def _source_options(texts: list[str] | None) -> dict[str, Any]:
+    from sentrio.config import parse_mapping
+
+    options: dict[str, Any] = {}
+    for text in texts or ():
+        options |= parse_mapping(text, "--source")
+    return options
+
+
 def _overridden(checkpoints: list[Checkpoint], fail_on: str | None, fail_fast: bool) -> list[Checkpoint]:
     import copy
 
@@ -155,6 +169,22 @@ def _overridden(checkpoints: list[Checkpoint], fail_on: str | None, fail_fast: b
         twin.fail_fast = twin.fail_fast or fail_fast
         changed.append(twin)
     return changed
+
+
+def _without_sites(config: Config, chosen: list[Checkpoint], names: list[str] | None) -> list[Checkpoint]:
+    """Leave out the checkpoint whose data only `sentrio pipeline` can name, since each site has its own."""
+    from sentrio.errors import ConfigurationError, OptionValueError, Problem
+
+    bound = config.pipeline.checkpoint if config.pipeline is not None else None
+    free = [checkpoint for checkpoint in chosen if checkpoint is not bound]
+    if bound is not None and len(free) < len(chosen):
+        problem = f"checkpoint {bound.name!r} has data for each site; `sentrio pipeline` runs it"
+        if names or not free:
+            raise OptionValueError("sentrio", "NAME", problem)
+        print(f"{problem}, and it is left out here", file=sys.stderr)
+    if not chosen:
+        raise ConfigurationError([Problem("", "there are no `checkpoints`", str(config.path))])
+    return free
 
 
 @app.command()
@@ -177,7 +207,8 @@ def run(
     given = _begin(context, config=config, backend=backend, verbose=verbose, log_format=log_format)
     outputs = Outputs(format_, tuple(output or ()))
     loop = _backend(given)
-    chosen = _overridden(_select(_load(given), names, tag), fail_on, fail_fast)
+    loaded = _load(given)
+    chosen = _overridden(_without_sites(loaded, _select(loaded, names, tag), names), fail_on, fail_fast)
     raise typer.Exit(run_checkpoints(chosen, outputs, backend=loop))
 
 
@@ -190,10 +221,7 @@ def check(
         typer.Option("--validator", "-V", help="An entry as in YAML: not_null, or 'range: {column: age, min: 0}'. "
                      "May be repeated; default: not_null."),
     ] = None,
-    source: Annotated[
-        list[str] | None,
-        typer.Option("--source", help="Options of the source as in YAML: 'null_values: [NA]'. May be repeated."),
-    ] = None,
+    source: SourceOption = None,
     key_column: Annotated[
         list[str] | None, typer.Option("--key-column", help="Shown beside failing values; may be repeated.")
     ] = None,
@@ -209,15 +237,13 @@ def check(
     """Check one file without a configuration."""
     from sentrio.checkpoint.checkpoint import Checkpoint
     from sentrio.cli.running import Outputs, run_checkpoints
-    from sentrio.config import parse_entry, parse_mapping
+    from sentrio.config import parse_entry
 
     given = _begin(context, backend=backend, verbose=verbose, log_format=log_format)
     outputs = Outputs(format_, tuple(output or ()))
     loop = _backend(given)
     entries = [parse_entry(text, "--validator") for text in validator or ["not_null"]]
-    options: dict[str, Any] = {}
-    for text in source or ():
-        options |= parse_mapping(text, "--source")
+    options = _source_options(source)
     checkpoint = Checkpoint(
         name=data if set(data) & set("*?[") else Path(data).stem or data,
         data_source={**options, "path": data},
@@ -248,7 +274,9 @@ def validate(
         print(problem, file=sys.stderr)
     if problems:
         raise typer.Exit(USAGE)
-    say(f"{loaded.path}: {len(chosen)} checkpoint{'' if len(chosen) == 1 else 's'}, no problem found")
+    pipeline_too = " and a pipeline" if loaded.pipeline is not None else ""
+    count = f"{len(chosen)} checkpoint{'' if len(chosen) == 1 else 's'}"
+    say(f"{loaded.path}: {count}{pipeline_too}, no problem found")
 
 
 @app.command("list")
@@ -276,27 +304,89 @@ def list_(
 
 
 @app.command()
+def pipeline(
+    context: typer.Context,
+    sites: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[SITE]...", help="What the pipeline's command is run for; default: its `sites`."),
+    ] = None,
+    config: ConfigOption = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the last run of the job log: leave out what has finished.")
+    ] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Run again what has failed in the last run of the job log.")
+    ] = False,
+    halt: Annotated[
+        str | None,
+        typer.Option(
+            "--halt", help="When failed sites end the run: never, soon,fail=N or now,fail=N.", show_default=False
+        ),
+    ] = None,
+    job_log: Annotated[
+        Path | None, typer.Option("--job-log", help="A file for one line a finished site.", show_default=False)
+    ] = None,
+    format_: Annotated[
+        str, typer.Option("--format", "-f", help="For standard output: table, json, ndjson, junit.")
+    ] = "table",
+    output: Annotated[
+        list[Path] | None,
+        typer.Option("--output", "-o", help="Also write a file; .json .ndjson .xml decides. May be repeated."),
+    ] = None,
+    backend: BackendOption = None,
+    verbose: VerboseOption = 0,
+    log_format: LogFormatOption = None,
+) -> None:
+    """Run the pipeline's command for each site, and exit with 1 if one did not succeed."""
+    import attrs
+
+    from sentrio.cli.sites import SiteOutputs, Wanted, run_sites
+    from sentrio.errors import ConfigurationError, Problem
+
+    given = _begin(context, config=config, backend=backend, verbose=verbose, log_format=log_format)
+    outputs = SiteOutputs(format_, tuple(output or ()))
+    wanted = Wanted(sites=tuple(sites or ()), resume=resume, retry_failed=retry_failed)
+    loop, loaded = _backend(given), _load(given)
+    if loaded.pipeline is None:
+        problem = "there is no `pipeline`, which says what is run for each site, as in pipeline: {command: [...]}"
+        raise ConfigurationError([Problem("", problem, str(loaded.path))])
+    changes: dict[str, Any] = {} if job_log is None else {"job_log": job_log.absolute()}
+    if halt is not None:
+        changes |= {"halt": halt, "error_aggregation": True}
+    is_quiet = not given.get("verbose") and given.get("log_format") != "json"
+    made = attrs.evolve(loaded.pipeline, **changes)
+    raise typer.Exit(run_sites(made, wanted, outputs, backend=loop, is_quiet=is_quiet))
+
+
+@app.command()
 def init(
     data: Annotated[
         str | None, typer.Argument(help="A file to write checks for; default: a commented example.")
     ] = None,
+    source: SourceOption = None,
     output: Annotated[Path, typer.Option("--config", "-c", help="The file to be written.")] = Path("sentrio.yaml"),
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
 ) -> None:
-    """Write a commented configuration; never over another one, unless --force."""
+    """Write a commented configuration, with DATA one whose checks hold today; over another one only with --force."""
     from sentrio.async_core.file import write_atomically
     from sentrio.cli.init import starter
 
-    text = starter(data, output.absolute().parent)
+    if not force and os.path.lexists(output):
+        _refuse_to_replace(output)  # before anything is read
+    text = starter(data, output.absolute().parent, _source_options(source))
     try:
         write_atomically(output, text.encode(), overwrite=force)
     except FileExistsError:
-        print(f"{output} is there already; --force replaces it", file=sys.stderr)
-        raise typer.Exit(USAGE) from None
+        _refuse_to_replace(output)
     except OSError as exc:
         print(f"{output}: {exc.strerror or exc}", file=sys.stderr)
         raise typer.Exit(USAGE) from exc
     say(f"wrote {output}; next: sentrio validate --config {output}, then sentrio run --config {output}")
+
+
+def _refuse_to_replace(output: Path) -> NoReturn:
+    print(f"{output} is there already; --force replaces it", file=sys.stderr)
+    raise typer.Exit(USAGE)
 
 
 logging.getLogger("sentrio").addHandler(logging.NullHandler())

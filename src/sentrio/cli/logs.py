@@ -14,7 +14,7 @@ _LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
 
 def _run_of(record: logging.LogRecord) -> tuple[str, str] | None:
     """Return run id and checkpoint of a record, if it was logged within a run."""
-    checkpoints = sys.modules.get("sentrio.checkpoint.checkpoint")
+    checkpoints = sys.modules.get("sentrio.checkpoint.run")
     found: tuple[str, str] | None = checkpoints.current_run.get() if checkpoints is not None else None
     return found
 

@@ -3,43 +3,94 @@
 from __future__ import annotations
 
 __all__ = (
+    "Compare",
+    "Completeness",
     "Count",
+    "DateRange",
+    "Distribution",
+    "Expression",
+    "Finite",
+    "ForeignKey",
+    "Format",
+    "Freshness",
+    "HasSchema",
+    "HasType",
+    "Histogram",
     "InRange",
     "InSet",
+    "Length",
     "MatchesRegex",
     "Max",
+    "Maximum",
     "Mean",
+    "Median",
     "Metric",
     "Min",
+    "Minimum",
+    "Moments",
+    "Monotonic",
+    "NotInSet",
+    "NotMatchesRegex",
     "NotNull",
     "NullCount",
+    "Outliers",
+    "Quantile",
     "RowCount",
     "RowRule",
     "StatisticRule",
+    "Std",
+    "Sum",
+    "Total",
     "Unique",
+    "UniqueRows",
     "Validator",
     "make_validator",
+    "row_rule",
 )
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sentrio.validation.metrics import Count, Max, Metric, Min, NullCount
+    from sentrio.validation.metrics import Count, Histogram, Max, Metric, Min, Moments, NullCount, Sum
     from sentrio.validation.validators import (
+        Compare,
+        Completeness,
+        DateRange,
+        Distribution,
+        Expression,
+        Finite,
+        ForeignKey,
+        Format,
+        Freshness,
+        HasSchema,
+        HasType,
         InRange,
         InSet,
+        Length,
         MatchesRegex,
+        Maximum,
         Mean,
+        Median,
+        Minimum,
+        Monotonic,
+        NotInSet,
+        NotMatchesRegex,
         NotNull,
+        Outliers,
+        Quantile,
         RowCount,
         RowRule,
         StatisticRule,
+        Std,
+        Total,
         Unique,
+        UniqueRows,
         Validator,
         make_validator,
+        row_rule,
     )
 
-_METRICS = frozenset({"Count", "Max", "Metric", "Min", "NullCount"})
+_METRICS = frozenset({"Count", "Histogram", "Max", "Metric", "Min", "Moments", "NullCount", "Sum"})
 
 
 def __getattr__(name: str) -> Any:

@@ -7,14 +7,34 @@ expressions, so that the same metric can be pushed down to another engine.
 
 from __future__ import annotations
 
-__all__ = ("Count", "Matching", "Max", "Mean", "Metric", "Min", "NullCount", "Present", "ScanMetric")
+__all__ = (
+    "Count",
+    "FromSchema",
+    "Histogram",
+    "Matching",
+    "Max",
+    "Mean",
+    "Metric",
+    "Min",
+    "Moments",
+    "MomentsValue",
+    "NullCount",
+    "Present",
+    "ScanMetric",
+    "Sum",
+)
 
+import decimal
 import math
+import operator
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import attrs
+
+from sentrio.validation.facts import UNKNOWN, Known, Outside
 
 if TYPE_CHECKING:
     import polars as pl
@@ -30,6 +50,10 @@ class Metric(ABC):
     def state(self, values: Sequence[Any]) -> Any:
         """Make the state of one morsel from the values of the expressions; runs in the worker thread."""
         return values[0]
+
+    def known(self, part: Known) -> Any:
+        """Return the state of a part if what is known of it tells, else ``UNKNOWN``; then it is measured."""
+        return UNKNOWN
 
     @abstractmethod
     def merge(self, earlier: Any, later: Any) -> Any:
@@ -64,6 +88,29 @@ class _Total(Metric):
 
 
 @attrs.frozen
+class FromSchema(Metric):
+    """Something that the schema says, so that no row is asked."""
+
+    value: Any
+
+    def expressions(self, nw: Any) -> Sequence[Any]:
+        """Return no expressions."""
+        return ()
+
+    def state(self, values: Sequence[Any]) -> Any:
+        """Return the value."""
+        return self.value
+
+    def known(self, part: Known) -> Any:
+        """Return the value."""
+        return self.value
+
+    def merge(self, earlier: Any, later: Any) -> Any:
+        """Return the value, which is the same everywhere."""
+        return earlier
+
+
+@attrs.frozen
 class Count(_Total):
     """The number of rows, or of the values of a column that are not null."""
 
@@ -72,6 +119,11 @@ class Count(_Total):
     def expressions(self, nw: Any) -> Sequence[Any]:
         """Return the length of the frame or the count of the column."""
         return (nw.len() if self.column is None else nw.col(self.column).count(),)
+
+    def known(self, part: Known) -> Any:
+        """Return the rows less the nulls."""
+        nulls = 0 if self.column is None else part.column(self.column).nulls
+        return UNKNOWN if nulls is None else part.rows - nulls
 
 
 @attrs.frozen
@@ -84,16 +136,29 @@ class NullCount(_Total):
         """Return the null count of the column."""
         return (nw.col(self.column).null_count(),)
 
+    def known(self, part: Known) -> Any:
+        """Return the nulls."""
+        nulls = part.column(self.column).nulls
+        return UNKNOWN if nulls is None else nulls
+
 
 @attrs.frozen(eq=False)  # an expression has no equality; Polars itself finds common parts
 class Matching(_Total):
-    """The number of rows for which a boolean expression is true."""
+    """The number of rows for which a boolean expression is true.
+
+    :param outside: what the expression says, if it finds the values outside of an interval
+    """
 
     condition: Any
+    outside: Outside | None = None
 
     def expressions(self, nw: Any) -> Sequence[Any]:
         """Return the sum of the condition, in which null counts as false."""
         return (self.condition.sum(),)
+
+    def known(self, part: Known) -> Any:
+        """Return 0 if all values lie in the interval, and their number if none does."""
+        return UNKNOWN if self.outside is None else self.outside.count(part)
 
 
 @attrs.frozen(eq=False)
@@ -117,6 +182,13 @@ class Min(Metric):
         """Return the minimum of the column."""
         return (nw.col(self.column).min(),)
 
+    def known(self, part: Known) -> Any:
+        """Return the least value."""
+        facts = part.column(self.column)
+        if facts.nulls == part.rows:
+            return None
+        return facts.low if facts.low is not None and facts.exact else UNKNOWN
+
     def merge(self, earlier: Any, later: Any) -> Any:
         """Return the lesser one that is a value."""
         return _pick(earlier, later, min)
@@ -131,6 +203,13 @@ class Max(Metric):
     def expressions(self, nw: Any) -> Sequence[Any]:
         """Return the maximum of the column."""
         return (nw.col(self.column).max(),)
+
+    def known(self, part: Known) -> Any:
+        """Return the greatest value."""
+        facts = part.column(self.column)
+        if facts.nulls == part.rows:
+            return None
+        return facts.high if facts.high is not None and facts.exact else UNKNOWN
 
     def merge(self, earlier: Any, later: Any) -> Any:
         """Return the greater one that is a value."""
@@ -179,3 +258,122 @@ class Mean(Metric):
         """Return the mean, or ``None`` if there were no values."""
         count, mean = state
         return mean if count else None
+
+
+@attrs.frozen(kw_only=True)
+class MomentsValue:
+    """What :class:`Moments` measures."""
+
+    count: int  #: values that are not null
+    mean: float | None  #: ``None`` if there are no values
+    variance: float | None  #: of the sample, n-1 in the denominator; ``None`` if there are fewer than two values
+
+
+@attrs.frozen
+class Moments(Metric):
+    """Count, mean and variance of a column.
+
+    Parts merge by the same formula as :class:`Mean`, with the sums of squared deviations from the mean.
+    NaN and infinities make the variance NaN.
+    """
+
+    column: str
+
+    def expressions(self, nw: Any) -> Sequence[Any]:
+        """Return count, mean and the variance of the part."""
+        value = nw.col(self.column).cast(nw.Float64)
+        return (nw.col(self.column).count(), value.mean(), value.var(ddof=0))
+
+    def state(self, values: Sequence[Any]) -> tuple[int, float, float]:
+        """Return count, mean, and the sum of squared deviations."""
+        count, mean, variance = values
+        return count, 0.0 if mean is None else mean, 0.0 if variance is None else variance * count
+
+    def merge(self, earlier: tuple[int, float, float], later: tuple[int, float, float]) -> tuple[int, float, float]:
+        """Return the same of both parts together."""
+        (m, a, s), (n, b, t) = earlier, later
+        if not m or not n:
+            return later if not m else earlier
+        count, mean = Mean(self.column).merge((m, a), (n, b))
+        apart = b - a
+        return count, mean, s + t + apart * apart * (m / count) * n
+
+    def finish(self, state: tuple[int, float, float]) -> MomentsValue:
+        """Return what was measured."""
+        count, mean, squares = state
+        return MomentsValue(
+            count=count, mean=mean if count else None, variance=squares / (count - 1) if count > 1 else None
+        )
+
+
+_EXACT = decimal.Context(prec=200)
+_HALF = 2**64
+
+
+@attrs.frozen
+class Sum(Metric):
+    """The sum of a column; ``None`` if it has no values. Whole numbers are added without limit, as Python's are.
+
+    A column of decimals gives a :class:`decimal.Decimal`, one of floats a float, in which NaN and infinities count
+    as usual.
+    """
+
+    column: str
+    huge: bool = False  #: whether its numbers have 128 bits, so that a few of them can be too many for 128 bits
+
+    def expressions(self, nw: Any) -> Sequence[Any]:
+        """Return the count and the sum, which for whole numbers is too wide to wrap."""
+        value = nw.col(self.column)
+        if self.huge:
+            half = nw.lit(_HALF, dtype=nw.Int128)
+            high = value.cast(nw.Int128, strict=True) // half
+            return (value.count(), (value - high * half).sum(), high.sum())
+        # With such a zero, integers of every width become the widest; floats and decimals stay what they are.
+        return (value.count(), value.fill_null(nw.lit(0, dtype=nw.Int128)).sum())
+
+    def state(self, values: Sequence[Any]) -> tuple[int, Any]:
+        """Return the count and the sum."""
+        return values[0], values[1] + values[2] * _HALF if self.huge else values[1]
+
+    def merge(self, earlier: tuple[int, Any], later: tuple[int, Any]) -> tuple[int, Any]:
+        """Add up."""
+        (m, a), (n, b) = earlier, later
+        return m + n, _EXACT.add(a, b) if isinstance(a, decimal.Decimal) else a + b
+
+    def finish(self, state: tuple[int, Any]) -> Any:
+        """Return the sum, or ``None`` if there were no values."""
+        return state[1] if state[0] else None
+
+
+def _floats(values: Iterable[float]) -> tuple[float, ...]:
+    return tuple(values)
+
+
+@attrs.frozen
+class Histogram(Metric):
+    """How many values of a column lie between each two neighbouring edges, as a tuple of counts.
+
+    Each interval holds its lower edge and not its upper one, but for the last, which holds both. NaN lies nowhere.
+
+    :param edges: at least two numbers in ascending order; infinite ones leave no value out but NaN
+    """
+
+    column: str
+    edges: tuple[float, ...] = attrs.field(converter=_floats)
+
+    def expressions(self, nw: Any) -> Sequence[Any]:
+        """Return one count for each interval."""
+        value = nw.col(self.column).cast(nw.Float64)  # lest the edges lose digits to a narrower type
+        last = len(self.edges) - 2
+        return [
+            value.is_between(low, high, closed="both" if i == last else "left").sum()
+            for i, (low, high) in enumerate(pairwise(self.edges))
+        ]
+
+    def state(self, values: Sequence[Any]) -> tuple[int, ...]:
+        """Return the counts."""
+        return tuple(values)
+
+    def merge(self, earlier: tuple[int, ...], later: tuple[int, ...]) -> tuple[int, ...]:
+        """Add up."""
+        return tuple(map(operator.add, earlier, later))

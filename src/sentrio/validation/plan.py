@@ -14,23 +14,21 @@ from typing import Any
 import attrs
 import polars as pl
 
-from sentrio.validation.metrics import Metric, ScanMetric
+from sentrio.validation.conditions import row_condition
+from sentrio.validation.cuts import Learnt, filtered
+from sentrio.validation.facts import UNKNOWN, Known
+from sentrio.validation.metrics import Matching, Metric, ScanMetric
+from sentrio.validation.samples import SampleOptions, Wanted, pick_samples, take_samples
 from sentrio.validation.validators import Validator
 from sentrio.validation.validators._base import Check, Schema
 from sentrio.validation.wording import first_line
 
 ROW = "__sentrio_row__"
 
+# Up to so many rows, a query costs more for itself than for its rows.
+_SMALL_FRAME = 10_000
+
 Frame = pl.DataFrame | pl.LazyFrame
-
-
-@attrs.frozen(kw_only=True)
-class SampleOptions:
-    """Which failing rows are shown, and how much of them."""
-
-    most: int = 5  #: rows a check
-    key_columns: tuple[str, ...] = ()
-    redact_columns: tuple[str, ...] = ()
 
 
 @attrs.define(eq=False)
@@ -42,6 +40,7 @@ class Group:
     metrics: list[Metric] = attrs.field(factory=list)
     expressions: list[pl.Expr] = attrs.field(factory=list)
     spans: list[slice] = attrs.field(factory=list)
+    roots: list[frozenset[str]] = attrs.field(factory=list)  #: the columns that each metric reads
     condition: pl.Expr | None = None
     _index: dict[Any, int] = attrs.field(factory=dict, init=False)
 
@@ -58,6 +57,7 @@ class Group:
         expressions = metric.expressions(pl)
         self.expressions += [each.alias(f"m{start + i}") for i, each in enumerate(expressions)]
         self.spans.append(slice(start, len(self.expressions)))
+        self.roots.append(frozenset(name for each in expressions for name in each.meta.root_names()))
         self.metrics.append(metric)
         self._index[key] = len(self.metrics) - 1
         return self._index[key]
@@ -72,6 +72,11 @@ class Phase:
 
     groups: list[Group] = attrs.field(factory=list)
     places: dict[str, dict[str, Place]] = attrs.field(factory=dict)  # check id -> metric name -> place
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """The columns that are looked at."""
+        return frozenset(name for group in self.groups for check in group.checks for name in check.columns)
 
     def add(self, check: Check, metrics: Mapping[str, Metric], where: str | None = None) -> None:
         """Have this phase measure the metrics of a check.
@@ -112,7 +117,7 @@ class Plan:
         self.first = Phase()
         seen: dict[str, int] = {}
         for validator in (*validators, *extra):
-            for check in validator.bind(self.schema):
+            for check in _bound(validator, self.schema):
                 base = check.rule.name or ":".join(filter(None, (check.rule.validator_name, check.column)))
                 seen[base] = seen.get(base, 0) + 1
                 check.id = base if seen[base] == 1 else f"{base}#{seen[base]}"
@@ -131,6 +136,10 @@ class Plan:
         """Try checks on no rows: what is wrong with their expressions shows before any data are read."""
         trial = Phase()
         empty = pl.LazyFrame(schema=self._whole)
+        for condition in {self.where, *(check.rule.where for check in checks)} - {None}:
+            _, problem = row_condition(str(condition), self._whole)
+            if problem:
+                return f"where: {problem}"
         try:
             for check in checks:
                 trial.add(check, check.metrics, self.where)
@@ -140,6 +149,14 @@ class Plan:
             # The list of valid columns would show one of ours.
             return first_line(exc).partition("; valid columns")[0]
         return ""
+
+
+def _bound(validator: Validator, schema: Schema) -> Sequence[Check]:
+    """Bind a validator; one whose options and columns Polars can not bring together takes no other one down."""
+    try:
+        return validator.bind(schema)
+    except pl.exceptions.PolarsError as exc:
+        return [validator.unmatched(first_line(exc))]
 
 
 @attrs.define(eq=False)
@@ -160,27 +177,39 @@ def measure(
     first_row: int,
     options: SampleOptions,
     sampled: Collection[str] = (),
+    known: Known | None = None,
+    learnt: Learnt | None = None,
 ) -> MorselResult:
     """Measure one phase on one morsel; runs in a worker thread.
 
     :param rows: length of the morsel
     :param first_row: number of its first row within the source
     :param sampled: ids of checks whose sample is complete already
+    :param known: what need not be measured, since it is known of the morsel
+    :param learnt: what the pass has found out from morsels before
     """
     result = MorselResult(rows, [], {})
     for group in phase.groups:
         part = _rows(frame, group, first_row)
         try:
-            states = _measure_group(group, part, first_row)
-        except pl.exceptions.PolarsError:
+            states = _measure_group(group, part, first_row, known, learnt)
+        except Exception:  # noqa: BLE001  # an expression may call Python code, which may raise anything
             states = _isolate(phase, group, part, first_row, result.errors)
             if all(check.id in result.errors for check in group.checks):
                 # Every check fails: perhaps it is the data that can not be read, and then this raises.
                 frame.lazy().collect()
         result.states.append(states)
         if options.most:
-            for check, failed in _failing(phase, group, states, sampled):
-                result.samples[check.id] = _sample(check, frame, group, first_row, min(failed, options.most), options)
+            wanted = [
+                Wanted(check, fails, min(failed, options.most))
+                for check, fails, failed in _failing(phase, group, states, sampled)
+                if learnt is None or learnt.want(check.id, first_row, failed >= options.most)
+            ]
+            if wanted and isinstance(part, pl.DataFrame) and part.height < _SMALL_FRAME:
+                result.samples |= pick_samples(wanted, part, first_row, options)
+            elif wanted:
+                numbered = part if group.condition is not None else part.lazy().with_row_index(ROW, offset=first_row)
+                result.samples |= take_samples(wanted, numbered.lazy(), ROW, options)
     return result
 
 
@@ -191,22 +220,55 @@ def _rows(frame: Frame, group: Group, first_row: int) -> Frame:
     return frame.lazy().with_row_index(ROW, offset=first_row).filter(group.condition)
 
 
-def _measure_group(group: Group, part: Frame, first_row: int) -> list[Any]:
+def _measure_group(
+    group: Group, part: Frame, first_row: int, known: Known | None = None, learnt: Learnt | None = None
+) -> list[Any]:
+    states: list[Any] = [UNKNOWN] * len(group.metrics)
+    if known is not None and learnt is not None and group.condition is None:
+        states = [metric.known(known) for metric in group.metrics]
+        for place in _filters(group, states, known):
+            metric = group.metrics[place]
+            assert isinstance(metric, Matching)
+            states[place] = filtered(metric.condition, part, known, learnt.cut(metric))
+    left = [place for place, state in enumerate(states) if state is UNKNOWN]
+    expressions = [each for place in left for each in group.expressions[group.spans[place]]]
     values: Sequence[Any] = ()
-    if group.expressions:
-        answer = part.select(group.expressions)
+    if expressions:
+        answer = part.select(expressions)
         if isinstance(answer, pl.LazyFrame):
             answer = answer.collect(engine="streaming")
         # A list column answers with a series, which keeps 8 bytes a hash where Python's numbers take 32.
         values = [column[0] for column in answer.iter_columns()]
-    states = []
-    for metric, span in zip(group.metrics, group.spans, strict=True):
+    start = 0
+    for place in left:
+        metric, span = group.metrics[place], group.spans[place]
         if isinstance(metric, ScanMetric):
             numbered = part if group.condition is not None else part.with_row_index(ROW, offset=first_row)
-            states.append(metric.scan(numbered.lazy(), ROW))
+            states[place] = metric.scan(numbered.lazy(), ROW)
         else:
-            states.append(metric.state(values[span]))
+            states[place] = metric.state(values[start : start + span.stop - span.start])
+        start += span.stop - span.start
     return states
+
+
+def _filters(group: Group, states: Sequence[Any], known: Known) -> list[int]:
+    """Return the metrics that a filter of their own counts faster than a place in the select does.
+
+    Polars asks a filter only of the dictionary of a column, not of each row. That pays if nothing else needs
+    the column's values.
+    """
+    left = [place for place, state in enumerate(states) if state is UNKNOWN]
+    alone = [
+        place
+        for place in left
+        if isinstance(group.metrics[place], Matching) and _in_dictionary(group.roots[place], known)
+    ]
+    others = frozenset[str]().union(*(group.roots[place] for place in left if place not in alone))
+    return [place for place in alone if not group.roots[place] & others]
+
+
+def _in_dictionary(columns: frozenset[str], known: Known) -> bool:
+    return len(columns) == 1 and all(known.column(name).dictionary for name in columns)
 
 
 @attrs.frozen
@@ -218,44 +280,30 @@ def _isolate(phase: Phase, group: Group, part: Frame, first_row: int, errors: di
     """Measure check by check, so that one that can not be evaluated takes no other one down."""
     states: list[Any] = [Broken()] * len(group.metrics)
     for check in group.checks:
-        places = [place for _, place in phase.places[check.id].values()]
+        places = list(dict.fromkeys(place for _, place in phase.places[check.id].values()))  # some names share one
         alone = Group(group.where, condition=group.condition)
         for place in places:
             alone.add(group.metrics[place])
         try:
             for place, state in zip(places, _measure_group(alone, part, first_row), strict=True):
                 states[place] = state
-        except pl.exceptions.PolarsError as exc:
-            errors[check.id] = first_line(exc)
+        except Exception as exc:  # noqa: BLE001  # an expression may call Python code, which may raise anything
+            ours = isinstance(exc, pl.exceptions.PolarsError)
+            errors[check.id] = first_line(exc) if ours else f"{type(exc).__name__}: {first_line(exc)}"
     return states
 
 
 def _failing(
     phase: Phase, group: Group, states: Sequence[Any], sampled: Collection[str]
-) -> Iterator[tuple[Check, int]]:
+) -> Iterator[tuple[Check, pl.Expr, int]]:
     for check in group.checks:
         place = phase.places[check.id].get("failed")
-        if check.passes is None or place is None or check.id in sampled:
+        if place is None or check.id in sampled:
             continue
-        failed = states[place[1]]
-        if failed and not isinstance(failed, Broken):
-            yield check, failed
-
-
-def _sample(
-    check: Check,
-    frame: Frame,
-    group: Group,
-    first_row: int,
-    most: int,
-    options: SampleOptions,
-) -> list[tuple[int, dict[str, Any]]]:
-    """Return the first failing rows: their numbers, and the cells of the columns to be shown."""
-    assert check.passes is not None
-    rows = frame.lazy().with_row_index(ROW, offset=first_row)
-    if group.condition is not None:
-        rows = rows.filter(group.condition)
-    names = list(dict.fromkeys((*options.key_columns, *check.columns)))
-    cells = [check.shown.get(name, pl.col(name)).alias(name) for name in names]
-    found = rows.filter(~check.passes).head(most).select(ROW, *cells).collect(engine="streaming")
-    return [(row[0], dict(zip(names, row[1:], strict=True))) for row in found.iter_rows()]
+        metric, failed = group.metrics[place[1]], states[place[1]]
+        if not failed or isinstance(failed, Broken):
+            continue
+        if check.passes is not None:
+            yield check, ~check.passes, failed
+        elif isinstance(metric, Matching):  # what fails is known since the phase before
+            yield check, metric.condition, failed

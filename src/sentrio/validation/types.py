@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ("TYPE_NAMES", "parse_type")
+__all__ = ("FAMILIES", "TYPE_NAMES", "TypeName", "parse_type", "parse_type_name")
 
+import ast
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import attrs
 import polars as pl
 
 from sentrio.errors import OptionValueError, suggestion
@@ -47,3 +50,103 @@ def parse_type(name: Any, owner: str, option: str) -> pl.DataType:
             return found
         raise OptionValueError(owner, option, f"unknown type {name!r}{suggestion(name, TYPE_NAMES)}")
     raise OptionValueError(owner, option, f"{option} must be the name of a type, got {name!r}")
+
+
+#: names that stand for several types each
+FAMILIES: Mapping[str, Callable[[pl.DataType], bool]] = {
+    "integer": lambda dtype: dtype.is_integer(),
+    "float": lambda dtype: dtype.is_float(),
+    "number": lambda dtype: dtype.is_numeric(),
+    "string": lambda dtype: isinstance(dtype, pl.String | pl.Categorical | pl.Enum),
+    "text": lambda dtype: isinstance(dtype, pl.String | pl.Categorical | pl.Enum),
+    "boolean": lambda dtype: dtype == pl.Boolean,
+    "date": lambda dtype: dtype == pl.Date,
+    "datetime": lambda dtype: isinstance(dtype, pl.Datetime),
+    "time": lambda dtype: dtype == pl.Time,
+    "temporal": lambda dtype: dtype.is_temporal() and dtype != pl.Duration,
+}
+
+_NO_TYPES = {"BaseExtension", "DataType", "Extension", "Unknown", "Utf8"}
+_CLASSES = {
+    name: cls
+    for name, cls in vars(pl).items()
+    if isinstance(cls, type) and issubclass(cls, pl.DataType) and name not in _NO_TYPES
+}
+
+
+@attrs.frozen
+class TypeName:
+    """A type that a column may be asked to have: a family, a Polars type, or one with its parameters."""
+
+    name: str
+    dtype: Any = None  #: ``None`` for a family
+
+    def fits(self, dtype: pl.DataType) -> bool:
+        """Tell whether a column has the type. One of which all values are null fits every family."""
+        if self.dtype is None:
+            return FAMILIES[self.name.lower()](dtype) or dtype == pl.Null
+        return isinstance(dtype, self.dtype) if isinstance(self.dtype, type) else dtype == self.dtype
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def parse_type_name(name: Any, owner: str, option: str) -> TypeName:
+    """Return what a name of a type asks for.
+
+    :param name: a family such as ``integer``; the name of a Polars type, which without its parameters stands for
+        all of them (``Datetime``), and with them for one (``Datetime('us', 'UTC')``, ``List(Int64)``); or the type
+    :raises OptionValueError: if there is no such type
+    """
+    if isinstance(name, TypeName):
+        return name
+    if isinstance(name, pl.DataType):
+        return TypeName(str(name), name)
+    if isinstance(name, type) and issubclass(name, pl.DataType):
+        return TypeName(name.__name__, name)
+    if not isinstance(name, str):
+        raise OptionValueError(owner, option, f"{option} must be the name of a type, got {name!r}")
+    if (found := _CLASSES.get(name)) is not None:
+        return TypeName(name, found)
+    if name.lower() in FAMILIES:
+        return TypeName(name)
+    return TypeName(name, _parameterised(name, owner, option))
+
+
+def _parameterised(text: str, owner: str, option: str) -> pl.DataType:
+    """Make a type of text such as ``List(Int64)``, without running it."""
+    known = (*FAMILIES, *_CLASSES)
+    try:
+        tree = ast.parse(text, mode="eval").body
+    except (SyntaxError, ValueError):
+        tree = None
+    if not isinstance(tree, ast.Call):
+        raise OptionValueError(owner, option, f"unknown type {text!r}{suggestion(text, known)}")
+
+    def made(node: ast.AST) -> Any:
+        match node:
+            case ast.Call(func=ast.Name(id=name), args=args, keywords=keywords) if name in _CLASSES:
+                return _CLASSES[name](*map(made, args), **{str(each.arg): made(each.value) for each in keywords})
+            case ast.Name(id=name) if name in _CLASSES:
+                return _CLASSES[name]
+            case ast.Name(id=name):
+                raise OptionValueError(owner, option, f"unknown type {name!r} in {text!r}{suggestion(name, known)}")
+            case ast.Dict(keys=keys, values=values):
+                return {made(key): made(value) for key, value in zip(keys, values, strict=True) if key is not None}
+            case ast.List(elts=items) | ast.Tuple(elts=items):
+                return [made(item) for item in items]
+            case ast.Constant(value=value):
+                return value
+        raise ValueError(f"{ast.unparse(node)} has no place in a type")
+
+    try:
+        dtype = made(tree)
+        if isinstance(dtype, pl.DataType):
+            hash(dtype)
+            return dtype
+        problem = "it is no type"
+    except OptionValueError:
+        raise
+    except Exception as exc:  # noqa: BLE001  # whatever Polars thinks of the parameters
+        problem = str(exc)
+    raise OptionValueError(owner, option, f"{text!r} is not a type: {problem}")

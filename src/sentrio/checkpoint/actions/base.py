@@ -1,94 +1,86 @@
-"""What all actions share: options, conditions, time limits, retries, and one honest result each."""
+"""What all actions share: conditions, time limits, retries, and one honest result each."""
 
 from __future__ import annotations
 
-__all__ = ("ActionConfig", "AsyncBaseAction", "AsyncExecutable", "NotifyCondition")
+__all__ = (
+    "Action",
+    "AsyncBaseAction",
+    "AsyncExecutable",
+    "BaseAction",
+    "DefaultLimits",
+    "SyncExecutable",
+    "ThreadOfAttempt",
+    "acting_within",
+    "actions_limiter",
+    "default_limits",
+    "require_executor",
+)
 
-import dataclasses
 import datetime as dt
 import logging
-import os
-import re
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from enum import StrEnum
+from abc import abstractmethod
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast, get_args, get_origin, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 import anyio
 import attrs
+from anyio import CapacityLimiter
+from anyio.lowlevel import RunVar
 
-from sentrio import _options as options
-from sentrio.checkpoint.result import ActionResult, ActionStatus, CheckpointResult, CheckpointStatus
-from sentrio.errors import OptionValueError, SentrioError
+from sentrio.async_core.background import default_backend
+from sentrio.async_core.threads import call_sync
+from sentrio.checkpoint._configured import Configured
+from sentrio.checkpoint.actions.config import ActionConfig, NotifyCondition, OptionTexts
+from sentrio.checkpoint.result import ActionResult, ActionStatus, CheckpointResult
+from sentrio.errors import OptionValueError, RunningLoopError, SentrioError
 
 logger = logging.getLogger("sentrio.checkpoint.actions")
 
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+# Blocking actions of one event loop share these threads, and no others: however many of them hang, reading data goes
+# on.
+_ACTION_THREADS = 40
 
-
-class NotifyCondition(StrEnum):
-    """The results for which an action runs."""
-
-    ALWAYS = "always"
-    SUCCESS = "success"
-    FAILURE = "failure"
-    ERROR = "error"
-    WARNING = "warning"
-    FAILURE_OR_ERROR = "failure_or_error"
-    NOT_SUCCESS = "not_success"
-
-    def holds(self, status: CheckpointStatus) -> bool:
-        """Tell whether an action with this condition runs for a result with this status."""
-        match self:
-            case NotifyCondition.ALWAYS:
-                return True
-            case NotifyCondition.FAILURE_OR_ERROR:
-                return status in {CheckpointStatus.FAILURE, CheckpointStatus.ERROR}
-            case NotifyCondition.NOT_SUCCESS:
-                return status is not CheckpointStatus.SUCCESS
-            case _:
-                return status.value == self.value
-
-
-class UnsetVariableError(SentrioError):
-    """An option refers to an environment variable that is not set."""
-
-    def __init__(self, option: str, variable: str) -> None:
-        super().__init__(option, variable)
-        self.option = option
-        self.variable = variable
-
-    def __str__(self) -> str:
-        return f"option {self.option!r} refers to ${{{self.variable}}}, and that environment variable is not set"
-
-
-@attrs.define(kw_only=True)
-class ActionConfig(metaclass=options.OptionsMeta):
-    """The options that every action has. Derive from it with ``attrs.define`` to add some.
-
-    :param name: how results and logs call the action; ``None``: its type
-    :param enabled: a disabled action is skipped
-    :param notify_on: the results for which it runs
-    :param timeout_seconds: for each attempt; ``None``: none, or the default of the strategy's context
-    :param retry_count: further attempts after one that raised or timed out
-    :param retry_delay_seconds: before the first retry; it doubles each time
-    :param fail_checkpoint_on_error: whether an error of the action turns the result's status into ``error``
-    :param metadata: kept for the user; sentrio does not look at it
-    """
-
-    name: str | None = attrs.field(default=None, validator=options.optional(options.text()))
-    enabled: bool = attrs.field(default=True, validator=options.flag())
-    notify_on: str = attrs.field(default="always", validator=options.one_of(tuple(NotifyCondition)))
-    timeout_seconds: float | None = attrs.field(default=None, validator=options.optional(options.number(above=0)))
-    retry_count: int = attrs.field(default=0, validator=options.integer(minimum=0))
-    retry_delay_seconds: float = attrs.field(default=1.0, validator=options.number(minimum=0))
-    fail_checkpoint_on_error: bool = attrs.field(default=False, validator=options.flag())
-    metadata: Mapping[str, Any] = attrs.field(factory=dict, validator=options.mapping())
-
+_threads: RunVar[CapacityLimiter] = RunVar("sentrio_action_threads")
 
 ConfigT = TypeVar("ConfigT", bound=ActionConfig)
+
+
+@attrs.frozen
+class DefaultLimits:
+    """What holds for actions that say nothing themselves."""
+
+    timeout: float | None = None  #: seconds for each attempt; ``None``: no limit
+    executor: Executor | None = None  #: where sync code runs; ``None``: in worker threads of sentrio
+
+
+_NO_LIMITS = DefaultLimits()
+
+#: The limits of the execution that the code runs in.
+default_limits: ContextVar[DefaultLimits] = ContextVar("sentrio_default_limits", default=_NO_LIMITS)
+
+
+@contextmanager
+def acting_within(timeout: float | None, executor: Executor | None) -> Generator[None]:
+    """Let these limits hold for the actions that run in the block."""
+    token = default_limits.set(DefaultLimits(timeout, executor))
+    try:
+        yield
+    finally:
+        default_limits.reset(token)
+
+
+def require_executor(owner: str, value: object) -> None:
+    """Check that ``value`` is an executor, or ``None``.
+
+    :raises OptionValueError: if not
+    """
+    if value is not None and not isinstance(value, Executor):
+        raise OptionValueError(owner, "executor", f"executor must be a concurrent.futures.Executor, got {value!r}")
 
 
 @runtime_checkable
@@ -100,59 +92,101 @@ class AsyncExecutable(Protocol):
         ...
 
 
-class AsyncBaseAction(ABC, Generic[ConfigT]):
-    """Base of asynchronous actions: override :meth:`_execute_async`.
+@runtime_checkable
+class SyncExecutable(Protocol):
+    """Anything that acts on a result and blocks meanwhile."""
 
-    An action is made as ``Action(config)`` or ``Action(option=value, ...)``. The class of its configuration is
-    the type parameter: ``class OpenTicket(AsyncBaseAction[TicketConfig])``.
+    def execute(self, checkpoint_result: CheckpointResult) -> ActionResult:
+        """Act on a result."""
+        ...
 
-    :param config: the configuration; ``None``: one made of the options
-    :raises UnknownOptionError: for an option that the configuration does not know
-    :raises OptionValueError: for a bad value
+
+def actions_limiter() -> CapacityLimiter:
+    """Return what limits the threads of blocking actions in this event loop."""
+    found = _threads.get(None)
+    if found is None:
+        found = CapacityLimiter(_ACTION_THREADS)
+        _threads.set(found)
+    return found
+
+
+@attrs.define(eq=False)
+class ThreadOfAttempt:
+    """The thread that an attempt blocks, if it does, and what becomes of it when nobody waits for it any more.
+
+    :param action: the name of the action, for the log
+    :param executor: where blocking code runs; ``None``: in a worker thread of sentrio's own
     """
 
+    action: str
+    executor: Executor | None = None
+    _given_up: bool = attrs.field(default=False, init=False)
+    _began: bool = attrs.field(default=False, init=False)
+    _ended: bool = attrs.field(default=False, init=False)
+    _raised: bool = attrs.field(default=False, init=False)
+
+    async def call(self, func: Callable[..., Any], *args: Any) -> Any:
+        """Run ``func(*args)`` there; when it is cancelled, it leaves the thread behind at once."""
+        if not (self.executor is None or isinstance(self.executor, ThreadPoolExecutor)):
+            self._began = True  # another process tells nothing but its answer
+            returned = await call_sync(func, *args, limiter=actions_limiter(), executor=self.executor)
+            self._ended = True
+            return returned
+
+        def run() -> Any:
+            self._began = True
+            if self._given_up:  # seen by whoever comes second: this, or who asks whether it has begun
+                self._began = False
+                return None
+            try:
+                return func(*args)
+            except BaseException:
+                self._raised = True
+                raise
+            finally:
+                self._ended = True
+
+        run.__qualname__ = f"of action {self.action}"  # what the log calls it if it is left behind
+        try:
+            return await call_sync(run, limiter=actions_limiter(), executor=self.executor)
+        finally:
+            self._given_up = True
+
+    @property
+    def runs(self) -> bool:
+        """Whether it is still at work."""
+        return self._began and not self._ended
+
+    @property
+    def against_retry(self) -> str | None:
+        """Why another attempt after one that timed out might act twice; ``None``: it can not."""
+        if self.runs:
+            return "its thread still runs"
+        return "its thread has come to an end by now" if self._ended and not self._raised else None
+
+
+class Action(Configured[ConfigT]):
+    """What blocking and asynchronous actions share."""
+
     action_type: ClassVar[str] = "action"
-    _config_class: ClassVar[type[ActionConfig]] = ActionConfig
+    _config_base = ActionConfig
+    _config_class: ClassVar[type] = ActionConfig
+
+    #: it keeps the time limits of an execution context for each of its attempts
+    limits_itself: ClassVar[bool] = True
 
     #: the folder that relative paths of options start from; ``None``: the working directory
     base_dir: Path | None = None
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        for base in getattr(cls, "__orig_bases__", ()):
-            found = next(iter(get_args(base)), None)
-            if isinstance(get_origin(base), type) and isinstance(found, type) and issubclass(found, ActionConfig):
-                cls._config_class = found
-
     def __init__(self, config: ConfigT | None = None, **given: Any) -> None:
-        if config is not None and given:
-            raise OptionValueError(
-                type(self).__name__, "config", f"give a config or options, not both: got {', '.join(given)}"
-            )
-        made: Any = self._default_config(**given) if config is None else config
-        if dataclasses.is_dataclass(type(made)) or not isinstance(made, ActionConfig):
-            problem = (
-                f"{type(made).__name__} must be a subclass of ActionConfig made with @attrs.define(kw_only=True), "
-                "not with @dataclass"
-            )
-            raise OptionValueError(type(self).__name__, "config", problem)
+        super().__init__(config, **given)
         try:
-            self._notify_on = NotifyCondition(made.notify_on)
+            self._notify_on = NotifyCondition(self._given.notify_on)
         except ValueError:
             allowed = ", ".join(NotifyCondition)
-            problem = f"notify_on must be one of {allowed}, got {made.notify_on!r}"
+            problem = f"notify_on must be one of {allowed}, got {self._given.notify_on!r}"
             raise OptionValueError(type(self).__name__, "notify_on", problem) from None
-        self._given = cast("ConfigT", made)
-        self._texts = {
-            field.name: text
-            for field in attrs.fields(type(made))
-            if isinstance(text := getattr(made, field.name), str) and _VARIABLE.search(text)
-        }
-
-    @classmethod
-    def _default_config(cls, **given: Any) -> Any:
-        """Make the configuration of an action that was made without one."""
-        return cls._config_class(**given)
+        self._texts = OptionTexts.of(self._given, type(self).__name__)
 
     @property
     def config(self) -> ConfigT:
@@ -160,10 +194,7 @@ class AsyncBaseAction(ABC, Generic[ConfigT]):
 
         :raises UnsetVariableError: if such a variable is not set
         """
-        if not self._texts:
-            return self._given
-        filled: dict[str, Any] = {name: _filled(name, text) for name, text in self._texts.items()}
-        return attrs.evolve(self._given, **filled)
+        return attrs.evolve(self._given, **self._texts.filled()) if self._texts else self._given
 
     @property
     def _config(self) -> ConfigT:
@@ -180,16 +211,7 @@ class AsyncBaseAction(ABC, Generic[ConfigT]):
 
     def validate(self) -> list[str]:
         """Return what is wrong with the configuration as far as can be told without acting."""
-        return [
-            f"{self.name}: {UnsetVariableError(option, variable)}"
-            for option, text in self._texts.items()
-            for variable in _variables(text)
-            if variable not in os.environ
-        ]
-
-    @abstractmethod
-    async def _execute_async(self, checkpoint_result: CheckpointResult) -> ActionResult:
-        """Act; return :meth:`success` or :meth:`failure`, or raise."""
+        return [f"{self.name}: {problem}" for problem in self._texts.problems()]
 
     def success(self, message: str = "", **details: Any) -> ActionResult:
         """Make the result of an action that did what it should."""
@@ -202,17 +224,26 @@ class AsyncBaseAction(ABC, Generic[ConfigT]):
     def _result(self, status: ActionStatus, **fields: Any) -> ActionResult:
         return ActionResult(action_name=self.name, action_type=self.action_type, status=status, **fields)
 
+    @abstractmethod
+    async def _perform(self, checkpoint_result: CheckpointResult, thread: ThreadOfAttempt) -> object:
+        """Make one attempt."""
+
+    def execute(self, checkpoint_result: CheckpointResult) -> ActionResult:
+        """Act as :meth:`execute_async` does, and wait for the result.
+
+        :raises RunningLoopError: if an event loop runs in this thread; use :meth:`execute_async` there
+        """
+        try:
+            anyio.lowlevel.current_token()
+        except anyio.NoEventLoopError:
+            return anyio.run(self.execute_async, checkpoint_result, backend=default_backend())
+        raise RunningLoopError(f"{type(self).__name__}.execute()", "action.execute_async(...)")
+
     async def execute_async(self, checkpoint_result: CheckpointResult) -> ActionResult:
         """Act on a result, within the limits of the configuration.
 
         Whatever the action raises becomes a result with status ``error``; a cancellation passes through.
         """
-        return await self.execute_within(checkpoint_result, None)
-
-    async def execute_within(
-        self, checkpoint_result: CheckpointResult, default_timeout: float | None
-    ) -> ActionResult:
-        """Act as :meth:`execute_async` does; ``default_timeout`` holds if the configuration has none."""
         given = self._given
         if not given.enabled:
             return self._result(ActionStatus.SKIPPED, message="disabled")
@@ -220,16 +251,24 @@ class AsyncBaseAction(ABC, Generic[ConfigT]):
             condition = f"runs on {self._notify_on}, the result is {checkpoint_result.status}"
             return self._result(ActionStatus.SKIPPED, message=condition)
 
-        timeout = default_timeout if given.timeout_seconds is None else given.timeout_seconds
+        limits = default_limits.get()
+        timeout = limits.timeout if given.timeout_seconds is None else given.timeout_seconds
         started_at, started = dt.datetime.now(dt.UTC), time.perf_counter()
-        attempts = 0
-        for delay in (0.0, *_delays(given)):
-            if delay:
-                await anyio.sleep(delay)
-            attempts += 1
-            outcome = await self._attempt(checkpoint_result, timeout)
+        thread = ThreadOfAttempt(self.name, limits.executor)
+        outcome = await self._attempt(checkpoint_result, timeout, thread)
+        attempts = 1
+        for delay in _delays(given):
             if outcome.status is not ActionStatus.ERROR:
                 break
+            if delay:
+                await anyio.sleep(delay)
+            if isinstance(outcome.exception, TimeoutError) and thread.against_retry:
+                reason = f"{outcome.error}; not tried again, since {thread.against_retry}"
+                outcome = attrs.evolve(outcome, message=reason, error=reason)
+                break
+            thread = ThreadOfAttempt(self.name, limits.executor)
+            outcome = await self._attempt(checkpoint_result, timeout, thread)
+            attempts += 1
         return attrs.evolve(
             outcome,
             started_at=started_at,
@@ -238,41 +277,73 @@ class AsyncBaseAction(ABC, Generic[ConfigT]):
             attempts=attempts,
         )
 
-    async def _attempt(self, checkpoint_result: CheckpointResult, timeout: float | None) -> ActionResult:
+    async def _attempt(
+        self, checkpoint_result: CheckpointResult, timeout: float | None, thread: ThreadOfAttempt
+    ) -> ActionResult:
         error: BaseException
         with anyio.CancelScope(deadline=anyio.current_time() + timeout if timeout else float("inf")) as scope:
             try:
-                outcome: object = await self._execute_async(checkpoint_result)
+                outcome = await self._perform(checkpoint_result, thread)
             except Exception as exc:  # noqa: BLE001  # an action's failure is a result
                 error = exc
             else:
                 if isinstance(outcome, ActionResult):
                     return outcome
                 error = TypeError(
-                    f"{type(self).__name__}._execute_async must return an ActionResult, got {outcome!r}; "
+                    f"{type(self).__name__} must return an ActionResult, got {outcome!r}; "
                     "use `return self.success(...)`"
                 )
+        details = {}
         if scope.cancelled_caught:
             error = TimeoutError(f"timed out after {timeout:g} s")
-        logger.warning("action %s failed: %s: %s", self.name, type(error).__name__, error)
-        text = str(error) if isinstance(error, SentrioError | TimeoutError) else f"{type(error).__name__}: {error}"
-        return self._result(ActionStatus.ERROR, message=str(error), error=text, exception=error)
+            details = {"abandoned": True} if thread.runs else {}
+        kind, text = type(error).__name__, self._texts.hidden(str(error))
+        logger.warning("action %s failed: %s: %s", self.name, kind, text)
+        shown = text if isinstance(error, SentrioError | TimeoutError) else f"{kind}: {text}"
+        return self._result(ActionStatus.ERROR, message=text, error=shown, exception=error, details=details)
+
+
+class AsyncBaseAction(Action[ConfigT]):
+    """Base of asynchronous actions: override :meth:`_execute_async`.
+
+    An action is made as ``Action(config)`` or ``Action(option=value, ...)``. The class of its configuration is
+    the type parameter: ``class OpenTicket(AsyncBaseAction[TicketConfig])``.
+
+    :param config: the configuration; ``None``: one made of the options
+    :raises UnknownOptionError: for an option that the configuration does not know
+    :raises OptionValueError: for a bad value
+    """
+
+    @abstractmethod
+    async def _execute_async(self, checkpoint_result: CheckpointResult) -> ActionResult:
+        """Act; return :meth:`success` or :meth:`failure`, or raise."""
+
+    async def _perform(self, checkpoint_result: CheckpointResult, thread: ThreadOfAttempt) -> object:
+        return await self._execute_async(checkpoint_result)
+
+
+class BaseAction(Action[ConfigT]):
+    """Base of blocking actions: override :meth:`_execute`.
+
+    In an event loop it runs in a worker thread. A thread can not be stopped: an attempt that times out ends on time
+    with status ``error`` and ``details["abandoned"]``, and its thread keeps its slot until it has ended. Such an
+    attempt is not made again while it runs, nor if it has succeeded after all, so that nothing is done twice.
+
+    An action is made as :class:`AsyncBaseAction` says.
+
+    :param config: the configuration; ``None``: one made of the options
+    :raises UnknownOptionError: for an option that the configuration does not know
+    :raises OptionValueError: for a bad value
+    """
+
+    @abstractmethod
+    def _execute(self, checkpoint_result: CheckpointResult) -> ActionResult:
+        """Act; return :meth:`success` or :meth:`failure`, or raise."""
+
+    async def _perform(self, checkpoint_result: CheckpointResult, thread: ThreadOfAttempt) -> object:
+        return await thread.call(self._execute, checkpoint_result)
 
 
 def _delays(config: ActionConfig) -> Iterator[float]:
     for retry in range(config.retry_count):
         yield config.retry_delay_seconds * 2**retry
-
-
-def _variables(text: str) -> list[str]:
-    return _VARIABLE.findall(text)
-
-
-def _filled(option: str, text: str) -> str:
-    def value(match: re.Match[str]) -> str:
-        found = os.environ.get(match.group(1))
-        if found is None:
-            raise UnsetVariableError(option, match.group(1))
-        return found
-
-    return _VARIABLE.sub(value, text)

@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 
 import attrs
 
-from sentrio.async_core.threads import call_sync
-from sentrio.checkpoint.actions.base import ActionConfig, AsyncBaseAction
+from sentrio.checkpoint.actions.base import Action, ThreadOfAttempt
+from sentrio.checkpoint.actions.config import ActionConfig
 from sentrio.checkpoint.result import ActionResult, CheckpointResult
 from sentrio.errors import OptionValueError
 from sentrio.validation.values import json_ready
@@ -47,7 +47,7 @@ class CustomConfig(ActionConfig):
     callback: Callable[[CheckpointResult], Any] = attrs.field(converter=_resolved, validator=_callable)
 
 
-class CustomAction(AsyncBaseAction[CustomConfig]):
+class CustomAction(Action[CustomConfig]):
     """Call a function with the result. What it returns becomes ``details["returned"]``."""
 
     action_type: ClassVar[str] = "custom"
@@ -57,12 +57,12 @@ class CustomAction(AsyncBaseAction[CustomConfig]):
         """The name given, else that of the function."""
         return self._given.name or str(getattr(self._given.callback, "__name__", self.action_type))
 
-    async def _execute_async(self, checkpoint_result: CheckpointResult) -> ActionResult:
+    async def _perform(self, checkpoint_result: CheckpointResult, thread: ThreadOfAttempt) -> ActionResult:
         callback = self.config.callback
         if inspect.iscoroutinefunction(callback) or inspect.iscoroutinefunction(getattr(callback, "__call__", None)):  # noqa: B004
             returned = await callback(checkpoint_result)
         else:
-            returned = await call_sync(callback, checkpoint_result)
+            returned = await thread.call(callback, checkpoint_result)
             if inspect.isawaitable(returned):
                 returned = await returned
         if isinstance(returned, ActionResult):

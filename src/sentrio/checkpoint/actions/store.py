@@ -15,7 +15,9 @@ import attrs
 from sentrio import _options as options
 from sentrio.async_core.file import write_atomically
 from sentrio.async_core.threads import call_sync
-from sentrio.checkpoint.actions.base import ActionConfig, AsyncBaseAction
+from sentrio.checkpoint.actions.base import AsyncBaseAction
+from sentrio.checkpoint.actions.config import ActionConfig
+from sentrio.checkpoint.formats import renderer
 from sentrio.checkpoint.result import ActionResult, CheckpointResult
 
 # A run is named by the beginning of its id, as long as no other run of that name begins alike.
@@ -31,12 +33,12 @@ class StoreConfig(ActionConfig):
     """Options of :class:`StoreValidationResult`.
 
     :param path: the folder; made if it is not there
-    :param format: ``json``
+    :param format: ``json``; or ``html``, a page that stands by itself, which nobody reads back
     :param partition_by: ``None``; ``date``: a folder for each day (UTC); ``checkpoint``: one for each checkpoint
     """
 
     path: str = attrs.field(converter=_text_path, validator=options.text())
-    format: str = attrs.field(default="json", validator=options.one_of(("json",)))
+    format: str = attrs.field(default="json", validator=options.one_of(("json", "html")))
     partition_by: str | None = attrs.field(
         default=None, validator=options.optional(options.one_of(("date", "checkpoint")))
     )
@@ -45,7 +47,7 @@ class StoreConfig(ActionConfig):
 class StoreValidationResult(AsyncBaseAction[StoreConfig]):
     """Write each result into a file of its own, whole or not at all, and never over another one.
 
-    :func:`sentrio.load_results` reads them back.
+    :func:`sentrio.load_results` reads back what is JSON.
     """
 
     action_type: ClassVar[str] = "store"
@@ -57,8 +59,8 @@ class StoreValidationResult(AsyncBaseAction[StoreConfig]):
             folder /= checkpoint_result.run_time.date().isoformat()
         elif config.partition_by == "checkpoint":
             folder /= safe_name(checkpoint_result.checkpoint_name)
-        text = json.dumps(checkpoint_result.to_dict(), ensure_ascii=False, indent=2, allow_nan=False)
-        name = await call_sync(_write, base / folder, checkpoint_result, text, abandon_after=None)
+        # It is soon done, so a cancellation waits for it: no file appears after the run has ended.
+        name = await call_sync(_write, base / folder, checkpoint_result, config.format, abandon_after=None)
         return self.success(f"saved {folder / name}", path=str((base / folder / name).absolute()))
 
 
@@ -67,12 +69,21 @@ def safe_name(name: str) -> str:
     return re.sub(r"[^\w.-]+", "_", name).lstrip(".-")[:100] or "_"
 
 
-def _write(folder: Path, result: CheckpointResult, text: str) -> str:
+def _content(result: CheckpointResult, suffix: str) -> bytes:
+    if suffix == "json":
+        text = json.dumps(result.to_dict(), ensure_ascii=False, indent=2, allow_nan=False)
+    else:
+        text = renderer(suffix)([result], exit_code=0)
+    return text.encode("utf-8", "replace" if suffix == "html" else "strict")
+
+
+def _write(folder: Path, result: CheckpointResult, suffix: str) -> str:
+    content = _content(result, suffix)
     folder.mkdir(parents=True, exist_ok=True)
     for length in _SHORT_IDS:
-        name = f"{safe_name(result.checkpoint_name)}-{result.run_id[:length]}.json"
+        name = f"{safe_name(result.checkpoint_name)}-{result.run_id[:length]}.{suffix}"
         try:
-            write_atomically(folder / name, text.encode(), overwrite=False)
+            write_atomically(folder / name, content, overwrite=False)
         except FileExistsError:
             continue
         return name

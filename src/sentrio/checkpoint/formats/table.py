@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 __all__ = (
+    "ASCII_MARKS",
     "HEADER",
     "MARKS",
     "cells",
     "explained",
     "kind_of",
+    "own_columns",
     "render",
     "sample_lines",
     "title",
+    "value_text",
     "verdict",
     "visible",
 )
@@ -25,7 +28,7 @@ from sentrio.validation.report import CheckOutcome, CheckResult, SampleRow
 from sentrio.validation.wording import count_of, number_text
 
 MARKS = {"passed": "✓", "failed": "✗", "warned": "!", "error": "?", "not_evaluated": "·"}
-_ASCII_MARKS = {"passed": "+", "failed": "x", "warned": "!", "error": "?", "not_evaluated": "."}
+ASCII_MARKS = {"passed": "+", "failed": "x", "warned": "!", "error": "?", "not_evaluated": "."}
 _COLOURS = {"passed": "32", "failed": "31", "warned": "33", "error": "35", "not_evaluated": "2"}
 _STATUS_COLOURS = {"success": "32", "warning": "33", "failure": "31", "error": "35", "cancelled": "35"}
 
@@ -67,7 +70,7 @@ def render(result: CheckpointResult, *, colour: bool = False, ascii_only: bool =
     def paint(text: str, code: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if colour else text
 
-    marks = _ASCII_MARKS if ascii_only else MARKS
+    marks = ASCII_MARKS if ascii_only else MARKS
     blocks = [title(result)]
     if result.report.checks:
         kinds = [kind_of(result, check) for check in result.report.checks]
@@ -150,7 +153,8 @@ def sample_lines(check: CheckResult) -> list[str]:
     return lines
 
 
-def _value(value: Any) -> str:
+def value_text(value: Any) -> str:
+    """Return a cell as people see it: text in quotes, so that it is not taken for a number or for nothing."""
     if value is None:
         return "null"
     return _cut(visible(json.dumps(value, ensure_ascii=False) if isinstance(value, str) else value), 60)
@@ -182,11 +186,16 @@ def _samples(result: CheckpointResult) -> list[str]:
     return lines
 
 
-def _keys_and_cells(check: CheckResult, item: SampleRow) -> tuple[list[str], str]:
+def own_columns(check: CheckResult, item: SampleRow) -> list[str]:
+    """Return the columns that a check is about, apart from the keys that are shown beside them."""
     column = check.column or ""
-    own = [column] if column in item.values else column.split(",")  # a column's name may hold a comma
+    return [column] if column in item.values else column.split(",")  # a column's name may hold a comma
+
+
+def _keys_and_cells(check: CheckResult, item: SampleRow) -> tuple[list[str], str]:
+    own = own_columns(check, item)
     keys = [_cut(visible(_plain(value)), 30) for name, value in item.values.items() if name not in own]
-    cells = ", ".join(f"{visible(name)} = {_value(item.values[name])}" for name in own if name in item.values)
+    cells = ", ".join(f"{visible(name)} = {value_text(item.values[name])}" for name in own if name in item.values)
     return keys, cells
 
 
@@ -208,8 +217,8 @@ def _problems(result: CheckpointResult) -> Iterable[str]:
     return lines
 
 
-def verdict(result: CheckpointResult) -> str:
-    """Return the counts of outcomes, and what the actions did."""
+def verdict(result: CheckpointResult, *, actions: bool = True) -> str:
+    """Return the counts of outcomes, and (with ``actions``) what the actions did."""
     checks = result.report.checks
     kinds = [kind_of(result, check) for check in checks]
     parts = []
@@ -229,7 +238,7 @@ def verdict(result: CheckpointResult) -> str:
         says.insert(0, visible(result.error))
     if result.status is CheckpointStatus.FAILURE and not result.report.complete and not result.error:
         says.append("stopped at the first failure")
-    says += [
-        visible(action.message) for action in result.action_results if action.message and action.status == "success"
-    ]
+    if actions:
+        done = [action for action in result.action_results if action.message and action.status == "success"]
+        says += [visible(action.message) for action in done]
     return "   ".join(says)

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-__all__ = ("Description", "Morsel", "ReadAsText", "Reader", "Source", "redacted_url")
+__all__ = ("UNREADABLE", "Description", "Morsel", "ReadAsText", "Reader", "Source", "concealed", "redacted_url")
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import attrs
 import polars as pl
+from polars.exceptions import PanicException, PolarsError
+
+from sentrio.validation.facts import Known
 
 if TYPE_CHECKING:
     from sentrio.validation.validators import Validator
+
+
+#: what Polars raises about data that it can not read
+UNREADABLE = (PolarsError, PanicException, OSError)
 
 
 @attrs.frozen(eq=False)
@@ -24,6 +32,7 @@ class Morsel:
     first_row: int  #: number of its first row within the source
     rows: int
     frame: pl.DataFrame | pl.LazyFrame
+    known: Known | None = None  #: what need not be read
 
 
 @attrs.frozen(kw_only=True)
@@ -51,6 +60,10 @@ class Reader(ABC):
 
     #: whether :meth:`read` does work worth a worker thread
     blocking: bool = True
+    #: rows that are read together at hardly more cost than a few of them
+    unit: int = 1
+    #: the size of a row, where the pass knows it better than the description
+    bytes_per_row: float | None = None
 
     @abstractmethod
     def read(self, rows: int) -> Morsel | None:
@@ -70,6 +83,8 @@ class Source(ABC):
 
     #: whether nothing but reading rows takes any time
     instant: bool = False
+    #: set before :meth:`open`: whether another pass may follow, so that what can not be read again must be kept
+    read_again: bool = True
 
     def __init__(self, label: str) -> None:
         #: how people see it: a path, a URL without credentials, the shape of a frame
@@ -81,6 +96,13 @@ class Source(ABC):
 
         :raises SourceError: if the source can not be read
         """
+
+    def study(self, columns: Collection[str]) -> Iterator[None]:
+        """Look what is known of some columns without reading rows, in steps that block shortly.
+
+        What is found goes with the morsels; nothing, if finding it takes longer than it may save.
+        """
+        return iter(())
 
     @abstractmethod
     def open(self, description: Description) -> Reader:
@@ -107,6 +129,24 @@ class Source(ABC):
     def close(self) -> None:
         """Remove what the source made for itself; blocks shortly."""
         return
+
+    def tell(self, text: str) -> str:
+        """Return a message about the source in words that everybody may see."""
+        return text
+
+
+# Shorter values of a query are numbers and switches, and would be found all over a message.
+_SECRET = 4
+
+
+def concealed(text: str, url: str) -> str:
+    """Return text without user, password and query of a URL, however they are written there."""
+    parts = urlsplit(url)
+    secrets = {parts.query, parts.netloc.rpartition("@")[0], parts.password or ""}
+    secrets |= {value for _, value in parse_qsl(parts.query) if len(value) >= _SECRET}
+    for secret in sorted(filter(None, secrets | {unquote(each) for each in secrets}), key=len, reverse=True):
+        text = text.replace(f"?{secret}", "").replace(f"{secret}@", "").replace(secret, "[...]")
+    return redacted_url(text)
 
 
 def redacted_url(text: str) -> str:

@@ -3,42 +3,108 @@
 from __future__ import annotations
 
 __all__ = (
+    "REGISTRY",
     "ColumnRule",
+    "Compare",
+    "Completeness",
+    "DateRange",
+    "Distribution",
+    "Expression",
+    "Finite",
+    "ForeignKey",
+    "Format",
+    "Freshness",
+    "HasSchema",
+    "HasType",
     "InRange",
     "InSet",
+    "Length",
     "MatchesRegex",
+    "Maximum",
     "Mean",
+    "Median",
+    "Minimum",
+    "Monotonic",
+    "NotInSet",
+    "NotMatchesRegex",
     "NotNull",
+    "Outliers",
+    "Quantile",
     "RowCount",
     "RowRule",
     "StatisticRule",
+    "Std",
     "TableRule",
+    "Total",
     "Unique",
+    "UniqueRows",
     "Validator",
     "make_validator",
+    "row_rule",
     "validator_names",
 )
 
 from collections.abc import Mapping
 from typing import Any
 
-from sentrio.errors import OptionValueError, UnknownNameError
-from sentrio.validation.validators._base import ColumnRule, RowRule, StatisticRule, TableRule, Validator
-from sentrio.validation.validators.nulls import NotNull
+from sentrio.errors import OptionValueError
+from sentrio.validation.validators._base import ColumnRule, RowRule, TableRule, Validator
+from sentrio.validation.validators._registry import REGISTRY
+from sentrio.validation.validators.conditions import Compare, Expression
+from sentrio.validation.validators.custom import StatisticRule, row_rule
+from sentrio.validation.validators.dates import DateRange, Freshness
+from sentrio.validation.validators.distribution import Distribution
+from sentrio.validation.validators.finite import Finite
+from sentrio.validation.validators.formats import Format
+from sentrio.validation.validators.nulls import Completeness, NotNull
+from sentrio.validation.validators.ordering import Monotonic
+from sentrio.validation.validators.outliers import Outliers
 from sentrio.validation.validators.ranges import InRange
-from sentrio.validation.validators.sets import InSet
-from sentrio.validation.validators.statistics import Mean
-from sentrio.validation.validators.table import RowCount
-from sentrio.validation.validators.text import MatchesRegex
-from sentrio.validation.validators.uniqueness import Unique
+from sentrio.validation.validators.references import ForeignKey
+from sentrio.validation.validators.sets import InSet, NotInSet
+from sentrio.validation.validators.statistics import Maximum, Mean, Median, Minimum, Quantile, Std, Total
+from sentrio.validation.validators.table import HasSchema, HasType, RowCount
+from sentrio.validation.validators.text import Length, MatchesRegex, NotMatchesRegex
+from sentrio.validation.validators.uniqueness import Unique, UniqueRows
 
-_CLASSES: tuple[type[Validator], ...] = (NotNull, InRange, InSet, MatchesRegex, Unique, RowCount, Mean)
-_BY_NAME: dict[str, type[Validator]] = {name: cls for cls in _CLASSES for name in (cls.validator_name, *cls.aliases)}
+_CLASSES: tuple[type[Validator], ...] = (
+    NotNull,
+    Completeness,
+    Unique,
+    UniqueRows,
+    InRange,
+    Finite,
+    InSet,
+    NotInSet,
+    MatchesRegex,
+    NotMatchesRegex,
+    Length,
+    Format,
+    HasType,
+    HasSchema,
+    RowCount,
+    Mean,
+    Median,
+    Std,
+    Total,
+    Minimum,
+    Maximum,
+    Quantile,
+    Monotonic,
+    DateRange,
+    Freshness,
+    Distribution,
+    Outliers,
+    Compare,
+    ForeignKey,
+    Expression,
+)
+REGISTRY.build_in(_CLASSES)
 
 
 def validator_names() -> tuple[str, ...]:
-    """Return all names and aliases, sorted."""
-    return tuple(sorted(_BY_NAME))
+    """Return all names and aliases, sorted, those of custom rules and installed packages too."""
+    return REGISTRY.names()
 
 
 def make_validator(entry: object) -> Validator:
@@ -46,6 +112,7 @@ def make_validator(entry: object) -> Validator:
 
     :param entry: a validator; its name; or a mapping of one name to its options (``None``: no options)
     :raises UnknownNameError: if no validator has that name
+    :raises PluginError: if an installed package offers it, and it can not be used
     :raises UnknownOptionError: if it does not know an option
     :raises OptionValueError: if an option has a bad value, or the entry is none of these
     """
@@ -67,9 +134,8 @@ def make_validator(entry: object) -> Validator:
 
 
 def _named(name: str, given: Mapping[str, Any]) -> Validator:
-    if name not in _BY_NAME:
-        raise UnknownNameError("validator", name, validator_names())
+    cls = REGISTRY.find(name)
     for option in given:
         if not isinstance(option, str):
             raise OptionValueError(name, str(option), f"the name of an option must be text, got {option!r}")
-    return _BY_NAME[name](**given)
+    return cls(**given)

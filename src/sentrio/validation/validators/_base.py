@@ -7,10 +7,22 @@ their values.
 
 from __future__ import annotations
 
-__all__ = ("Check", "ColumnRule", "RowRule", "StatisticRule", "TableRule", "Validator", "Verdict", "fits")
+__all__ = (
+    "KINDS",
+    "Check",
+    "ColumnRule",
+    "RowRule",
+    "StatisticRule",
+    "TableRule",
+    "Validator",
+    "Verdict",
+    "as_severity",
+    "fits",
+)
 
+import decimal
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import attrs
@@ -19,46 +31,18 @@ import polars as pl
 from sentrio import _options as options
 from sentrio.errors import OptionValueError, suggestion
 from sentrio.validation import wording
-from sentrio.validation.metrics import Count, Matching, Metric, Present
+from sentrio.validation.metrics import Count, FromSchema, Matching, Metric, Present
 from sentrio.validation.report import CheckOutcome, Severity
+from sentrio.validation.validators._kinds import KINDS, fits
 
 Schema = Mapping[str, pl.DataType]
 Values = Mapping[str, Any]
 
-_KINDS = {
-    "any": "any",
-    "number": "numeric",
-    "float": "float",
-    "string": "text",
-    "temporal": "date or time",
-    "boolean": "boolean",
-}
+_NO_VALUES = "there are no values"
 
 
-def fits(kind: str, dtype: pl.DataType) -> bool:
-    """Tell whether a column of ``dtype`` is of the kind that a rule applies to.
-
-    A column without a type (all of its values null) fits every kind.
-    """
-    match kind:
-        case "any":
-            return True
-        case "number":
-            found = dtype.is_numeric()
-        case "float":
-            found = dtype.is_float()
-        case "string":
-            found = isinstance(dtype, pl.String | pl.Categorical | pl.Enum)
-        case "temporal":
-            found = dtype.is_temporal() and dtype != pl.Duration
-        case "boolean":
-            found = dtype == pl.Boolean
-        case _:
-            raise ValueError(f"unknown kind of column {kind!r}")
-    return found or dtype == pl.Null
-
-
-def _severity(value: Any) -> Any:
+def as_severity(value: Any) -> Any:
+    """Return the severity of that name; leave what names none to the validator."""
     return options.as_member(Severity, value)
 
 
@@ -118,7 +102,7 @@ class Validator(metaclass=options.OptionsMeta):
     needs_all_rows: ClassVar[bool] = False
 
     severity: Severity = attrs.field(
-        default=Severity.HIGH, converter=_severity, validator=options.one_of(tuple(Severity))
+        default=Severity.HIGH, converter=as_severity, validator=options.one_of(tuple(Severity))
     )
     where: str | None = attrs.field(default=None, validator=options.optional(options.text()))
     name: str | None = attrs.field(default=None, validator=options.optional(options.text()))
@@ -151,6 +135,13 @@ class Validator(metaclass=options.OptionsMeta):
         """Return the metrics that another pass over the data must measure, or ``None`` to be judged."""
         return None
 
+    def refer(self, check: Check, values: Values) -> Reference | None:
+        """Return what is to be read of other data before :meth:`follow_up`, or ``None`` if all is known.
+
+        What was read stands in ``values["reference"]`` by the names of its metrics.
+        """
+        return None
+
     def sample(self, check: Check, values: Values) -> Iterator[tuple[int, Mapping[str, Any]]]:
         """Return failing rows that the metrics found, for rules that no filter can express."""
         return iter(())
@@ -158,6 +149,49 @@ class Validator(metaclass=options.OptionsMeta):
     def unmatched(self, problem: str, columns: Sequence[str] = ()) -> Check:
         """Return a check that only says why it can not be evaluated."""
         return Check(rule=self, columns=tuple(columns), problem=problem)
+
+
+def _pairs(metrics: Mapping[str, Metric]) -> tuple[tuple[str, Metric], ...]:
+    return tuple(metrics.items())
+
+
+@attrs.frozen(kw_only=True)
+class Reference:
+    """Other data that a check compares with, and what is to be measured of one of its columns."""
+
+    data: Any = attrs.field(eq=False)
+    column: str
+    metrics: Mapping[str, Metric] = attrs.field(eq=_pairs, hash=True)
+    #: says what is wrong with a type of the column; empty if nothing is
+    refuses: Callable[[pl.DataType], str] = attrs.field(eq=False)
+
+
+@attrs.define(kw_only=True)
+class Gather(Validator):
+    """A rule that holds always and only measures; it reads references."""
+
+    validator_name: ClassVar[str] = "reference"
+
+    wanted: Reference
+
+    def bind(self, schema: Schema) -> Sequence[Check]:
+        """Return the one check of the column."""
+        column = self.wanted.column
+        if column not in schema:
+            return [self.unmatched(f"no column {column!r}{suggestion(column, tuple(schema))}", (column,))]
+        if problem := self.wanted.refuses(schema[column]):
+            return [self.unmatched(problem, (column,))]
+        metrics = {"dtype": FromSchema(schema[column]), **self.wanted.metrics}
+        return [Check(rule=self, columns=(column,), metrics=metrics)]
+
+    def judge(self, check: Check, values: Values) -> Verdict:
+        """Find nothing wrong."""
+        return Verdict(outcome=CheckOutcome.PASSED)
+
+    @property
+    def expected(self) -> str:
+        """Nothing."""
+        return ""
 
 
 def _describe(schema: Schema) -> str:
@@ -181,7 +215,7 @@ class ColumnRule(Validator):
             raise OptionValueError(self.validator_name, "columns", "give either 'column' or 'columns', not both")
 
     @property
-    def kind(self) -> str:
+    def column_kind(self) -> str:
         """The kind of columns that this rule applies to with its options."""
         return self.applies_to
 
@@ -190,9 +224,10 @@ class ColumnRule(Validator):
         if self.column is not None or self.columns is not None:
             names = self.columns or (self.column or "",)
             return [self._bind_named(name, schema) for name in names]
-        fitting = [name for name, dtype in schema.items() if fits(self.kind, dtype)]
+        fitting = [name for name, dtype in schema.items() if fits(self.column_kind, dtype)]
         if not fitting:
-            problem = f"no column fits: it applies to {_KINDS[self.kind]} columns; there are {_describe(schema)}"
+            wanted = KINDS[self.column_kind]
+            problem = f"no column fits: it applies to {wanted} columns; there are {_describe(schema)}"
             return [self.unmatched(problem)]
         return [self._bind_named(name, schema) for name in fitting]
 
@@ -200,7 +235,7 @@ class ColumnRule(Validator):
         if problem := self.column_problem(name, schema):
             return self.unmatched(problem, (name,))
         dtype = schema[name]
-        if dtype == pl.Null and self.applies_to != "any":
+        if dtype == pl.Null and self.column_kind != "any":
             metrics = {"rows": Count(), "evaluated": Count(name)}
             return Check(rule=self, columns=(name,), metrics=metrics, untyped=True)
         return self.bind_column(name, dtype)
@@ -209,8 +244,8 @@ class ColumnRule(Validator):
         """Say why the rule can not be applied to a column; empty if it can."""
         if name not in schema:
             return f"no column {name!r}{suggestion(name, tuple(schema))}"
-        if not fits(self.kind, schema[name]):
-            return f"column {name!r} is {schema[name]}; the rule applies to {_KINDS[self.kind]} columns"
+        if not fits(self.column_kind, schema[name]):
+            return f"column {name!r} is {schema[name]}; the rule applies to {KINDS[self.column_kind]} columns"
         return ""
 
     @abstractmethod
@@ -218,8 +253,8 @@ class ColumnRule(Validator):
         """Return the check of one column whose type fits."""
 
 
-@attrs.define(kw_only=True)
-class Tolerant(ColumnRule):
+@attrs.define(kw_only=True, slots=False)  # a second base: slots of two would collide
+class Tolerance(Validator):
     """A rule that each row passes or fails, and that tolerates some failures.
 
     A check passes if no row fails; or with ``mostly``, if at least that share of the rows evaluated pass; or
@@ -284,6 +319,11 @@ class Tolerant(ColumnRule):
 
 
 @attrs.define(kw_only=True)
+class Tolerant(Tolerance, ColumnRule):
+    """A rule on columns that each row passes or fails."""
+
+
+@attrs.define(kw_only=True)
 class RowRule(Tolerant):
     """A rule that a boolean expression decides for each row."""
 
@@ -333,6 +373,8 @@ class StatisticRule(ColumnRule, Bounded):
     """One number computed from a column, which must lie within ``min`` and ``max``."""
 
     applies_to: ClassVar[str] = "number"
+    #: what is said where there are values and yet no statistic of them
+    without: ClassVar[str] = _NO_VALUES
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
@@ -343,7 +385,7 @@ class StatisticRule(ColumnRule, Bounded):
         """Return the metrics that the statistic is computed from."""
 
     @abstractmethod
-    def observe(self, **values: Any) -> float | None:
+    def observe(self, *args: Any, **values: Any) -> float | None:
         """Compute the statistic from the values of the metrics; ``None`` if there were no values."""
 
     def bind_column(self, name: str, dtype: pl.DataType) -> Check:
@@ -353,14 +395,26 @@ class StatisticRule(ColumnRule, Bounded):
 
     def judge(self, check: Check, values: Values) -> Verdict:
         """Compare the statistic with the bounds; a statistic of no values fails."""
-        names = self.metrics(check.columns[0])
-        value = None if check.untyped else self.observe(**{name: values[name] for name in names})
+        return self.verdict(self.value(check, values), values["evaluated"])
+
+    def verdict(self, value: Any, evaluated: int | None) -> Verdict:
+        """Compare a value with the bounds."""
         if value is None:
-            return Verdict(outcome=CheckOutcome.FAILED, evaluated=values["evaluated"], message="there are no values")
+            message = self.without if evaluated else _NO_VALUES
+            return Verdict(outcome=CheckOutcome.FAILED, evaluated=evaluated, message=message)
+        shown = float(value) if isinstance(value, decimal.Decimal) else value
         if self.within(value):
-            return Verdict(outcome=CheckOutcome.PASSED, evaluated=values["evaluated"], observed=value)
-        message = f"{self.validator_name} is {wording.number_text(value)}, expected {self.expected}"
-        return Verdict(outcome=CheckOutcome.FAILED, evaluated=values["evaluated"], observed=value, message=message)
+            return Verdict(outcome=CheckOutcome.PASSED, evaluated=evaluated, observed=shown)
+        message = (
+            f"{self.validator_name} is {wording.number_text(shown)}, expected {wording.between(self.min, self.max)}"
+        )
+        return Verdict(outcome=CheckOutcome.FAILED, evaluated=evaluated, observed=shown, message=message)
+
+    def value(self, check: Check, values: Values) -> Any:
+        """Return the statistic, from the values of all metrics of the check; ``None`` if there is none."""
+        if check.untyped:
+            return None
+        return self.observe(**{name: values[name] for name in self.metrics(check.columns[0])})
 
 
 @attrs.define(kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ("NotNull",)
+__all__ = ("Completeness", "NotNull")
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -10,9 +10,11 @@ from typing import Any, ClassVar
 import attrs
 import polars as pl
 
+from sentrio import _options as options
 from sentrio.validation import wording
 from sentrio.validation.metrics import Count, Metric, NullCount
-from sentrio.validation.validators._base import RowRule, Values
+from sentrio.validation.report import CheckOutcome
+from sentrio.validation.validators._base import Check, ColumnRule, RowRule, Values, Verdict
 
 
 @attrs.define(kw_only=True)
@@ -38,3 +40,38 @@ class NotNull(RowRule):
     def observed(self, failed: int, evaluated: int, values: Values) -> str | None:
         """Return the share that is there, unless that is all."""
         return f"{wording.percent((evaluated - failed) / evaluated)} not null" if failed else None
+
+
+@attrs.define(kw_only=True)
+class Completeness(ColumnRule):
+    """At least a share of ``min_ratio`` of the rows has a value. NaN is a value; a table without rows is complete.
+
+    :param min_ratio: the least share that must not be null, from 0 to 1
+    """
+
+    validator_name: ClassVar[str] = "completeness"
+
+    min_ratio: float = attrs.field(validator=options.share())
+
+    def bind_column(self, name: str, dtype: pl.DataType) -> Check:
+        """Return the check of one column."""
+        metrics = {"rows": Count(), "failed": NullCount(name)}
+        return Check(rule=self, columns=(name,), metrics=metrics, passes=pl.col(name).is_not_null())
+
+    def judge(self, check: Check, values: Values) -> Verdict:
+        """Compare the share that is there with what is asked for."""
+        rows, nulls = values["rows"], values["failed"]
+        share = (rows - nulls) / rows if rows else 1.0
+        passed = share >= self.min_ratio
+        return Verdict(
+            outcome=CheckOutcome.PASSED if passed else CheckOutcome.FAILED,
+            failed=nulls,
+            evaluated=rows,
+            observed=f"{wording.percent(share)} not null",
+            message="" if passed else f"{nulls:,} of {wording.count_of(rows, 'row')} are null",
+        )
+
+    @property
+    def expected(self) -> str:
+        """The least share."""
+        return f"{wording.at_least_share(self.min_ratio)} not null"

@@ -14,6 +14,7 @@ import polars as pl
 from sentrio import _options as options
 from sentrio.errors import OptionValueError
 from sentrio.validation import wording
+from sentrio.validation.facts import Outside
 from sentrio.validation.metrics import Count, Matching, Max, Metric, Min
 from sentrio.validation.validators._base import RowRule, Values
 
@@ -69,7 +70,7 @@ class InRange(RowRule):
     def counts(self, nw: Any, column: str, passes: Any) -> Mapping[str, Metric]:
         """Return the counts, and the extremes for the report."""
         return {
-            "failed": Matching(~passes),
+            "failed": Matching(~passes, Outside(column, self.min, self.max, self.inclusive)),
             "evaluated": Count(column),
             "min": Min(column),
             "max": Max(column),

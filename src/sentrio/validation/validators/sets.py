@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ("InSet",)
+__all__ = ("InSet", "NotInSet")
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -49,7 +49,7 @@ class InSet(RowRule):
     values: tuple[Any, ...] = attrs.field(converter=_sequence, validator=_values)
 
     @property
-    def kind(self) -> str:
+    def column_kind(self) -> str:
         """The kind of column that holds such values."""
         first = self.values[0]
         if isinstance(first, bool):
@@ -60,7 +60,7 @@ class InSet(RowRule):
 
     def column_problem(self, name: str, schema: Schema) -> str:
         """Say why the values can not be compared with the column."""
-        if name in schema:
+        if name in schema and schema[name] != pl.Null:
             return "" if self._as(schema[name]) is not None else self._unfit(name, schema[name])
         return super().column_problem(name, schema)
 
@@ -70,18 +70,18 @@ class InSet(RowRule):
 
     def _as(self, dtype: pl.DataType) -> pl.Series | None:
         """Return the values as the column's type, or ``None`` if they do not fit."""
-        if not fits(self.kind, dtype) and not (self.kind == "string" and dtype.is_temporal()):
+        if not fits(self.column_kind, dtype) and not (self.column_kind == "string" and dtype.is_temporal()):
             return None
         target = pl.String() if isinstance(dtype, pl.Categorical | pl.Enum) else dtype
         try:
             # Not strict, since 1 and 2.0 may stand side by side; what a cast would change is refused below.
-            series = pl.Series("values", self.values, strict=self.kind != "number")
-            if self.kind == "string" and target.is_temporal():
+            series = pl.Series("values", self.values, strict=self.column_kind != "number")
+            if self.column_kind == "string" and target.is_temporal():
                 return _times(series, target)
             series = series.cast(target, strict=True)
         except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError):
             return None
-        return series if self.kind != "number" or list(series) == list(self.values) else None
+        return series if self.column_kind != "number" or list(series) == list(self.values) else None
 
     def passes(self, nw: Any, column: str, dtype: pl.DataType) -> Any:
         """Return whether the value is in the set."""
@@ -100,6 +100,26 @@ class InSet(RowRule):
     def requirement(self) -> str:
         """The values."""
         return wording.listed(self.values)
+
+
+@attrs.define(kw_only=True)
+class NotInSet(InSet):
+    """No value is one of ``values``.
+
+    :param values: the values refused, all of one type; it must be the column's
+    """
+
+    validator_name: ClassVar[str] = "not_in_set"
+    aliases: ClassVar[tuple[str, ...]] = ()
+
+    def passes(self, nw: Any, column: str, dtype: pl.DataType) -> Any:
+        """Return whether the value is outside the set."""
+        return ~super().passes(nw, column, dtype)
+
+    @property
+    def requirement(self) -> str:
+        """The values."""
+        return f"none of {wording.listed(self.values)}"
 
 
 def _times(texts: pl.Series, dtype: pl.DataType) -> pl.Series:

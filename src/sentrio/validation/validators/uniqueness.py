@@ -8,7 +8,7 @@ counts as a repeat.
 
 from __future__ import annotations
 
-__all__ = ("Unique",)
+__all__ = ("Unique", "UniqueRows")
 
 import heapq
 from collections.abc import Iterator, Mapping, Sequence
@@ -187,10 +187,13 @@ class Unique(Tolerant):
         """Return one check of the combination, or one for each column."""
         if self.columns is None:
             return super().bind(schema)
-        problems = (self.column_problem(name, schema) for name in self.columns)
+        return [self._combination(self.columns, schema)]
+
+    def _combination(self, columns: tuple[str, ...], schema: Schema) -> Check:
+        problems = (self.column_problem(name, schema) for name in columns)
         if problem := next(filter(None, problems), None):
-            return [self.unmatched(problem, self.columns)]
-        return [self._check(self.columns)]
+            return self.unmatched(problem, columns)
+        return self._check(columns)
 
     def bind_column(self, name: str, dtype: pl.DataType) -> Check:
         """Return the check of one column."""
@@ -222,7 +225,7 @@ class Unique(Tolerant):
         hashes, left = repeats.left[:_VERIFIED_AT_ONCE], repeats.left[_VERIFIED_AT_ONCE:]
         before = Repeats(left, repeats.failed, list(repeats.rows))
         marks = pl.repeat(False, 2**_MARK_BITS, eager=True).scatter(_mark(hashes), True)
-        return {"repeats": _Verify(check.columns, self.nulls_equal, marks, before)}
+        return {"repeats": _Verify(_compared(check), self.nulls_equal, marks, before)}
 
     def judge(self, check: Check, values: Values) -> Any:
         """Compare the number of rows that repeat with what is tolerated."""
@@ -237,9 +240,46 @@ class Unique(Tolerant):
         """Return the first rows that share their value with another."""
         repeats: Repeats | None = values.get("repeats")
         for row, cells in repeats.rows if repeats else ():
-            yield row, dict(zip(check.columns, cells, strict=True))
+            yield row, dict(zip(_compared(check), cells, strict=True))
 
     @property
     def requirement(self) -> str:
         """No value twice."""
         return "no value twice"
+
+
+def _compared(check: Check) -> tuple[str, ...]:
+    """Return the columns whose values are compared, which reports do not name if they are all there are."""
+    hashes = check.metrics["hashes"]
+    assert isinstance(hashes, _Hashes)
+    return hashes.columns
+
+
+@attrs.define(kw_only=True)
+class UniqueRows(Unique):
+    """No whole row occurs twice; with ``column`` or ``columns``, no row is like another in these.
+
+    Every row that is like another one counts as failed.
+
+    :param nulls_equal: compare nulls as well: they are all the same value; without, a row with a null is passed over
+    """
+
+    validator_name: ClassVar[str] = "unique_rows"
+    aliases: ClassVar[tuple[str, ...]] = ("duplicate",)
+
+    nulls_equal: bool = attrs.field(default=True, validator=options.flag())
+
+    def bind(self, schema: Schema) -> Sequence[Check]:
+        """Return the one check of the rows."""
+        if self.column is not None or self.columns is not None:
+            return [self._combination(self.columns or (self.column or "",), schema)]
+        if not schema:
+            return [self.unmatched("the table has no columns")]
+        check = self._check(tuple(schema))
+        check.columns = ()
+        return [check]
+
+    @property
+    def requirement(self) -> str:
+        """No row twice."""
+        return "no row twice"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentrio.config.environment import Environment
+from sentrio._environment import Environment
 
 
 @pytest.mark.parametrize(

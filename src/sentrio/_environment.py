@@ -1,23 +1,38 @@
-"""``${NAME}`` in the texts of a configuration.
+"""``${NAME}`` in texts: those of a configuration when it is read, those of an action's options when it acts.
 
-It is filled in after parsing, so what a variable holds is always text and never becomes structure. Before a brace
-a dollar sign is written twice to stand for itself: ``$${NAME}`` is the text ``${NAME}``, ``$$${NAME}`` a dollar sign
-and the variable. Dollar signs elsewhere, as at the end of a regular expression, are ordinary characters.
+In a configuration it is filled in after parsing, so what a variable holds is always text and never becomes
+structure. Before a brace a dollar sign is written twice to stand for itself: ``$${NAME}`` is the text ``${NAME}``,
+``$$${NAME}`` a dollar sign and the variable. Dollar signs elsewhere, as at the end of a regular expression, are
+ordinary characters.
 """
 
 from __future__ import annotations
 
-__all__ = ("Environment",)
+__all__ = ("REFERENCE", "Environment", "faults", "refers")
 
 import re
 from collections.abc import Mapping
 
 import attrs
 
-_REFERENCE = re.compile(r"(?P<dollars>\$+)\{(?:(?P<name>[A-Za-z_][A-Za-z0-9_]*)\})?")
+#: What may be a reference to a variable; an even number of dollar signs stands for half as many.
+REFERENCE = re.compile(r"(?P<dollars>\$+)\{(?:(?P<name>[A-Za-z_][A-Za-z0-9_]*)\})?")
 
 # Shorter values stand in messages by chance: hiding each 1 would make numbers unreadable.
 _SHORTEST_HIDDEN = 3
+
+_NO_NAME = "`${` begins the name of a variable, as in ${NAME}; for the text write `$${`"
+
+
+def refers(text: str) -> bool:
+    """Tell whether there is anything to be filled in, be it only a doubled dollar sign."""
+    return REFERENCE.search(text) is not None
+
+
+def faults(text: str) -> list[str]:
+    """Return what is wrong with a text whatever the environment holds."""
+    found = (match for match in REFERENCE.finditer(text) if len(match["dollars"]) % 2)
+    return [_NO_NAME for match in found if match["name"] is None]
 
 
 @attrs.define
@@ -38,7 +53,7 @@ class Environment:
             if not is_reference:
                 return literal + rest
             if name is None:
-                problems.append("`${` begins the name of a variable, as in ${NAME}; for the text write `$${`")
+                problems.append(_NO_NAME)
                 return literal + rest
             found = self._variables.get(name)
             if found is None:
@@ -48,7 +63,7 @@ class Environment:
             self._used[name] = found
             return literal + found
 
-        return _REFERENCE.sub(value, text), problems
+        return REFERENCE.sub(value, text), problems
 
     def hidden(self, message: str) -> str:
         """Return a message in which the values of variables are written as their names."""
