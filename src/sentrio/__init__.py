@@ -26,6 +26,8 @@ __all__ = (
     "SentrioError",
     "Severity",
     "SlackNotification",
+    "Split",
+    "SplitResult",
     "StoreValidationResult",
     "TriggerConfig",
     "TriggerResult",
@@ -68,7 +70,8 @@ if TYPE_CHECKING:
     )
     from sentrio.config import load_config
     from sentrio.errors import CheckpointFailed, CheckpointUndecided, SentrioError
-    from sentrio.validation.report import CheckOutcome, CheckResult, Severity, ValidationReport
+    from sentrio.validation.report import CheckOutcome, CheckResult, Severity, SplitResult, ValidationReport
+    from sentrio.validation.split import Split
 
 _HOMES = {
     "ActionConfig": "sentrio.checkpoint.actions",
@@ -90,6 +93,8 @@ _HOMES = {
     "ScheduleTrigger": "sentrio.checkpoint.triggers",
     "SentrioError": "sentrio.errors",
     "Severity": "sentrio.validation.report",
+    "Split": "sentrio.validation.split",
+    "SplitResult": "sentrio.validation.report",
     "SlackNotification": "sentrio.checkpoint.actions",
     "StoreValidationResult": "sentrio.checkpoint.actions",
     "TriggerConfig": "sentrio.checkpoint.triggers",

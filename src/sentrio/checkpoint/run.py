@@ -20,6 +20,7 @@ from sentrio.errors import SourceError
 from sentrio.validation.plan import SampleOptions
 from sentrio.validation.report import CheckOutcome, Severity, ValidationReport
 from sentrio.validation.run import Progress, Validation
+from sentrio.validation.split import Splitter
 from sentrio.validation.values import json_ready
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ class CheckpointRun:
         self._fails_at = None if checkpoint.fail_on == "never" else Severity(checkpoint.fail_on)
         self.run_id = uuid.uuid4().hex
         self._run_time = dt.datetime.now(dt.UTC)
+        targets = checkpoint.split_targets(self.run_id, self._run_time)
+        self._splitter = None if targets is None else Splitter(targets)
         self._validation = Validation(
             checkpoint.source(),
             checkpoint.validators,
@@ -63,6 +66,7 @@ class CheckpointRun:
             morsel_rows=checkpoint.morsel_rows,
             on_progress=on_progress,
             plans=checkpoint._plans,
+            split=self._splitter,
         )
 
     async def execute(self) -> CheckpointResult:
@@ -103,6 +107,7 @@ class CheckpointRun:
             error=error,
             fail_on=self._fails_at,
             metadata=json_ready({**checkpoint.metadata, **self._context}),
+            split=None if self._splitter is None else self._splitter.result,
         )
 
     async def _validate(self) -> str | None:

@@ -10,15 +10,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
+import anyio
 import anyio.lowlevel
 import attrs
 import polars as pl
 
+from sentrio.async_core.threads import call_sync
 from sentrio.errors import SourceError, suggestion
 from sentrio.validation.engines.threads import MorselSize, in_thread, run_morsels
-from sentrio.validation.plan import Broken, MorselResult, Phase, Plan, SampleOptions, measure
+from sentrio.validation.plan import Broken, Frame, MorselResult, Phase, Plan, SampleOptions, measure
 from sentrio.validation.report import CheckOutcome, CheckResult, SampleRow, Severity, ValidationReport
 from sentrio.validation.sources.base import Description, Morsel, ReadAsText, Source
+from sentrio.validation.split import Splitter
 from sentrio.validation.validators import Validator
 from sentrio.validation.validators._base import Check, Verdict
 from sentrio.validation.values import json_ready
@@ -58,6 +61,7 @@ class Validation:
     in_flight: int | None = None
     on_progress: Callable[[Progress], object] | None = None
     plans: dict[Any, Plan] = attrs.field(factory=dict)  #: plans by schema, kept from run to run
+    split: Splitter | None = None  #: writes valid and failing rows
 
     _description: Description | None = attrs.field(default=None, init=False)
     _plan: Plan | None = attrs.field(default=None, init=False)
@@ -74,6 +78,8 @@ class Validation:
     _complete: bool = attrs.field(default=False, init=False)
     _stopped: bool = attrs.field(default=False, init=False)
     _started: float = attrs.field(factory=time.perf_counter, init=False)
+    _splitting: bool = attrs.field(default=False, init=False)  # in the pass that runs
+    _writing: anyio.Lock = attrs.field(factory=anyio.Lock, init=False)
 
     async def run(self) -> None:
         """Read the source and measure everything.
@@ -90,6 +96,8 @@ class Validation:
                 await self._run()
         finally:
             self.source.close()
+            if self.split is not None:
+                self.split.close()
 
     def _reset(self) -> None:
         for kept in (self._states, self._values, self._samples, self._sampled, self._errors, self._failed):
@@ -111,15 +119,59 @@ class Validation:
         phase = self._plan.first
         if phase.places:
             await self._steps(self.source.study(phase.columns))
+        if self.split is not None and phase.places:
+            # To its end, whatever happens meanwhile: a thread that was left behind would leave its files behind.
+            begin = partial(self.split.begin, self._plan, self.source.label, self.validators)
+            await call_sync(begin, abandon_after=None)
+            self._splitting = not self.split.needs_keys
         while phase.places:
             await self._pass(phase)
             if self._stopped:
                 return
             await self._finish(phase)
             phase = self._follow_up(phase)
+            if self.split is not None and self._splitting:
+                self._splitting = False  # the first pass has seen every row
         if self._plan.first.places:  # else nothing could be evaluated, so nothing was read
+            if self.split is not None and self.split.needs_keys:
+                await self._split_by_keys(self.split)
             await self._steps(self.source.verify())
             self._complete = True
+            if self.split is not None:
+                await self._put_in_place(self.split)
+
+    async def _split_by_keys(self, split: Splitter) -> None:
+        """Read once for the values that repeat, and once to write the rows."""
+        assert self._plan is not None
+        if not self._errors.keys() & set(split.judging):
+            keys = Phase()
+            for check_id, metrics in split.key_metrics(self._values).items():
+                keys.add(self._plan.by_id[check_id], metrics, self.where)
+            await self._pass(keys)
+            await self._finish(keys)
+            if not self._errors.keys() & set(split.judging):
+                split.learn_keys(self._values)
+                self._splitting = True
+                await self._pass(Phase())
+                self._splitting = False
+        self._phase, self._states = Phase(), []
+
+    async def _put_in_place(self, split: Splitter) -> None:
+        broken = [check_id for check_id in split.judging if check_id in self._errors]
+        problem = f"check {broken[0]!r} could not be evaluated" if broken else split.problem
+        if problem:
+            said = "a row could not be judged" if self._discreet else problem
+            raise SourceError(self.source.label, f"split: nothing was written, since {said}")
+        await in_thread(split.seal, self.source.label)
+        # No cancellation between the two files, and none between them and the end: this does not await.
+        split.put_in_place(self.source.label)
+
+    async def _write(self) -> None:
+        """Write what is large enough, one piece after another, while whoever brought the rows waits."""
+        assert self.split is not None
+        async with self._writing:
+            for output, frames in self.split.due():
+                await in_thread(output.write, frames)
 
     def _make_plan(self, description: Description) -> Plan:
         key = (tuple(description.schema.items()), tuple(description.hidden))
@@ -171,17 +223,26 @@ class Validation:
                     self._merge(morsel, work(morsel))
                 return
             size = MorselSize(fixed=self.morsel_rows, bytes_per_row=weight, unit=reader.unit)
-            await run_morsels(reader, work, self._merge, size=size, in_flight=self.in_flight)
+            settle = self._write if self._splitting else None
+            await run_morsels(reader, work, self._merge, size=size, in_flight=self.in_flight, settle=settle)
         finally:
             reader.close()
 
     def _measure(self, phase: Phase, morsel: Morsel) -> MorselResult:
+        if not self._splitting or self.split is None:
+            return self._measured(phase, morsel, morsel.frame)
+        frame = _guarded(self.source.label, morsel.frame.lazy().collect)  # read once, for both
+        result = self._measured(phase, morsel, frame)
+        result.part = self.split.part(frame, morsel.first_row)
+        return result
+
+    def _measured(self, phase: Phase, morsel: Morsel, frame: Frame) -> MorselResult:
         return _guarded(
             self.source.label,
             partial(
                 measure,
                 phase,
-                morsel.frame,
+                frame,
                 rows=morsel.rows,
                 first_row=morsel.first_row,
                 options=self.samples,
@@ -193,6 +254,8 @@ class Validation:
     def _merge(self, morsel: Morsel, result: MorselResult) -> bool:
         """Merge what was measured on the next morsel; return whether to stop."""
         self._errors.update(result.errors)
+        if result.part is not None and self.split is not None:
+            self.split.take(result.part)
         if not self._states:
             self._states = result.states
         else:
