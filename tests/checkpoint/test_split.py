@@ -355,7 +355,8 @@ def test_cancelled_anywhere_it_leaves_nothing_or_all(backend: Backend, tmp_path:
         if out.exists():
             out.rmdir()
 
-    cancel_everywhere(checkpoint.run_async, backend=backend, check=look)
+    # A loaded machine may need longer for one slice than a cancelled run waits; such a thread writes nothing.
+    cancel_everywhere(checkpoint.run_async, backend=backend, check=look, allow_abandoned=True)
     assert ended[0] > 10
 
 

@@ -13,6 +13,7 @@ __all__ = ("ThreadStatistics", "call_sync", "loop_poster", "thread_statistics")
 
 import atexit
 import contextvars
+import functools
 import logging
 import os
 import queue
@@ -191,7 +192,7 @@ async def call_sync(
     else:
         bound = _Bound(func, args)  # picklable if the function and its arguments are
 
-    call = _Call(bound, getattr(func, "__qualname__", repr(func)), post, anyio.Event(), limiter)
+    call = _Call(bound, _name_of(func), post, anyio.Event(), limiter)
     await limiter.acquire_on_behalf_of(call)
     _running.add(call)
     try:
@@ -227,6 +228,13 @@ def loop_poster() -> Callable[..., None]:
             native(callback, *args)
 
     return post
+
+
+def _name_of(func: Any) -> str:
+    """Return how the log calls a function; never its arguments, which may be large and nobody's business."""
+    while isinstance(func, functools.partial):
+        func = func.func
+    return str(getattr(func, "__qualname__", type(func).__qualname__))
 
 
 @attrs.frozen

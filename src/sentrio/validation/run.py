@@ -15,13 +15,14 @@ import anyio.lowlevel
 import attrs
 import polars as pl
 
+from sentrio.async_core._thread_steps import GRACE_SECONDS as FILE_GRACE_SECONDS
 from sentrio.async_core.threads import call_sync
 from sentrio.errors import SourceError, suggestion
 from sentrio.validation.engines.threads import MorselSize, in_thread, run_morsels
 from sentrio.validation.plan import Broken, Frame, MorselResult, Phase, Plan, SampleOptions, measure
 from sentrio.validation.report import CheckOutcome, CheckResult, SampleRow, Severity, ValidationReport
 from sentrio.validation.sources.base import Description, Morsel, ReadAsText, Source
-from sentrio.validation.split import Splitter
+from sentrio.validation.split import SLICE_BYTES, SLICE_ROWS, Splitter
 from sentrio.validation.validators import Validator
 from sentrio.validation.validators._base import Check, Verdict
 from sentrio.validation.values import json_ready
@@ -162,7 +163,7 @@ class Validation:
         if problem:
             said = "a row could not be judged" if self._discreet else problem
             raise SourceError(self.source.label, f"split: nothing was written, since {said}")
-        await in_thread(split.seal, self.source.label)
+        await call_sync(split.seal, self.source.label, abandon_after=FILE_GRACE_SECONDS)
         # No cancellation between the two files, and none between them and the end: this does not await.
         split.put_in_place(self.source.label)
 
@@ -171,7 +172,7 @@ class Validation:
         assert self.split is not None
         async with self._writing:
             for output, frames in self.split.due():
-                await in_thread(output.write, frames)
+                await call_sync(output.write, frames, abandon_after=FILE_GRACE_SECONDS)
 
     def _make_plan(self, description: Description) -> Plan:
         key = (tuple(description.schema.items()), tuple(description.hidden))
@@ -222,7 +223,10 @@ class Validation:
                 while (morsel := reader.read(_INLINE_ROWS)) is not None:
                     self._merge(morsel, work(morsel))
                 return
-            size = MorselSize(fixed=self.morsel_rows, bytes_per_row=weight, unit=reader.unit)
+            fixed = self.morsel_rows
+            if fixed is None and self._splitting:
+                fixed = max(1, min(SLICE_ROWS, int(SLICE_BYTES / (weight or 1))))
+            size = MorselSize(fixed=fixed, bytes_per_row=weight, unit=reader.unit)
             settle = self._write if self._splitting else None
             await run_morsels(reader, work, self._merge, size=size, in_flight=self.in_flight, settle=settle)
         finally:

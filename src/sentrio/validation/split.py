@@ -6,7 +6,7 @@ stands under hidden names until the validation is complete; then ``failing`` is 
 
 from __future__ import annotations
 
-__all__ = ("CHECKS_COLUMN", "ROW_COLUMN", "Split", "SplitTargets", "Splitter")
+__all__ = ("CHECKS_COLUMN", "ROW_COLUMN", "SLICE_BYTES", "SLICE_ROWS", "Split", "SplitTargets", "Splitter")
 
 import os
 from collections.abc import Mapping, Sequence
@@ -36,6 +36,10 @@ CHECKS_COLUMN = "_sentrio_checks"
 _WRITTEN_ROWS = 100_000
 _WRITTEN_BYTES = 16 * 2**20
 
+#: Rows and bytes of a slice that is split. Fixed: what a slice costs whatever its size counts more than its time.
+SLICE_ROWS = 65_536
+SLICE_BYTES = 16 * 2**20
+
 
 def _path(value: Any) -> Any:
     return os.fspath(value) if isinstance(value, os.PathLike) else value
@@ -55,8 +59,8 @@ class Split(metaclass=options.OptionsMeta):
 
     A row fails if a check of rows judges it failed, whatever ``mostly`` or ``max_failed`` tolerate. Both files hold
     the columns of the source; the failing rows also ``_sentrio_row``, their number counted from 0, and
-    ``_sentrio_checks``, the ids of the checks that they fail (joined by commas in CSV). Rows of a CSV file with values
-    that do not fit their type fail whatever the severity, and failing rows then hold all values as text.
+    ``_sentrio_checks``, the ids of the checks that they fail (joined by commas in CSV). Rows of CSV files with a value
+    that does not fit its type fail whatever the severity, and failing rows then hold all values as text.
 
     :param valid: a path that ends in ``.parquet``, ``.csv``, ``.tsv``, ``.ndjson`` or ``.jsonl``; ``{run_id}``,
         ``{checkpoint}`` and ``{date}`` (of the run, UTC) are filled in, ``{{`` and ``}}`` are braces; ``None``: these
@@ -125,19 +129,21 @@ class _Judge:
     fails: pl.Expr | None
     keys: pl.DataFrame | None = None
 
-    def flags(self, rows: pl.DataFrame) -> pl.Series:
-        """Tell for each row whether it fails."""
-        if self.fails is not None:
-            fails = self.fails.fill_null(False)
-            about = fails if self.condition is None else fails & self.condition.fill_null(False)
-            # Not `select`: a condition without a column is one value, which is to stand in every row.
-            return rows.with_columns(about.alias(ROW)).get_column(ROW)
+    @property
+    def flag(self) -> pl.Expr | None:
+        """An expression that tells of each row whether it fails; ``None`` if no expression can."""
+        if self.fails is None:
+            return None
+        fails = self.fails.fill_null(False)
+        return fails if self.condition is None else fails & self.condition.fill_null(False)
+
+    def among_keys(self, rows: pl.DataFrame) -> pl.Series:
+        """Tell of each row whether it has one of the values that repeat."""
         assert self.keys is not None
-        columns = list(self.keys.columns)
-        about_rows = rows if self.condition is None else rows.filter(self.condition)
         rule = self.check.rule
-        nulls_equal = isinstance(rule, Unique) and rule.nulls_equal
-        found = about_rows.join(self.keys, on=columns, how="semi", nulls_equal=nulls_equal)[ROW]
+        assert isinstance(rule, Unique)
+        about = rows if self.condition is None else rows.filter(self.condition)
+        found = about.join(self.keys, on=self.keys.columns, how="semi", nulls_equal=rule.nulls_equal)[ROW]
         return rows[ROW].is_in(found.implode())
 
 
@@ -279,30 +285,42 @@ class Splitter:
             rows = frame.with_row_index(ROW, offset=first_row)
             if (about := _condition(self._plan.where)) is not None:
                 rows = rows.filter(about)
-            flags = [judge.flags(rows) for judge in self._judges]
+            flags = self._flags(rows)
         except Exception as exc:  # noqa: BLE001  # an expression may call Python code, which may raise anything
             return first_line(exc)
         fails = pl.repeat(False, rows.height, dtype=pl.Boolean, eager=True)
         for each in flags:
             fails = fails | each
-        return {"valid": self._columns(rows.filter(~fails)), "failing": self._explained(rows, fails, flags)}
+        some = fails.any()
+        valid, failing = (rows.filter(~fails), rows.filter(fails)) if some else (rows, rows.clear())
+        flags = [flag.filter(fails) for flag in flags] if some else []
+        return {"valid": self._columns(valid), "failing": self._explained(failing, flags)}
+
+    def _flags(self, rows: pl.DataFrame) -> list[pl.Series]:
+        """Return for each check that judges which rows fail it."""
+        told = {f"{ROW}{i}": flag for i, judge in enumerate(self._judges) if (flag := judge.flag) is not None}
+        # Not `select`: a condition without a column is one value, which is to stand in every row.
+        marked = rows.with_columns(**told)
+        return [
+            marked[f"{ROW}{i}"] if f"{ROW}{i}" in told else judge.among_keys(rows)
+            for i, judge in enumerate(self._judges)
+        ]
 
     def _columns(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Return the columns of the source alone; not by `select`, to which some names are patterns."""
         assert self._plan is not None
         return pl.DataFrame([rows.get_column(name) for name in self._plan.schema])
 
-    def _explained(self, rows: pl.DataFrame, fails: pl.Series, flags: Sequence[pl.Series]) -> pl.DataFrame:
-        failing = rows.filter(fails)
+    def _explained(self, failing: pl.DataFrame, flags: Sequence[pl.Series]) -> pl.DataFrame:
         found = self._columns(failing)
         # Where some value does not fit its type, all are kept as the text that they were.
         found = found.with_columns(failing.select(text.alias(name) for name, text in self._texts.items()))
-        names = [pl.Series([judge.check.id], dtype=pl.String) for judge in self._judges]
         ids = pl.Series([[]] * failing.height, dtype=pl.List(pl.String))
-        for name, flag in zip(names, flags, strict=True):
-            more = pl.DataFrame({"ids": ids, "flag": flag.filter(fails)})
-            with_name = pl.col("ids").list.concat(pl.lit(name.implode()))
-            ids = more.select(pl.when("flag").then(with_name).otherwise("ids")).to_series()
+        for judge, flag in zip(self._judges, flags, strict=False):
+            if flag.any():
+                name = pl.lit(pl.Series([judge.check.id], dtype=pl.String).implode())
+                more = pl.DataFrame({"ids": ids, "flag": flag})
+                ids = more.select(pl.when("flag").then(pl.col("ids").list.concat(name)).otherwise("ids")).to_series()
         return found.with_columns(
             failing[ROW].cast(pl.UInt64).alias(ROW_COLUMN),
             ids.alias(CHECKS_COLUMN),
