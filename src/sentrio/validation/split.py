@@ -59,7 +59,7 @@ class Split(metaclass=options.OptionsMeta):
 
     A row fails if a check of rows judges it failed, whatever ``mostly`` or ``max_failed`` tolerate. Both files hold
     the columns of the source; the failing rows also ``_sentrio_row``, their number counted from 0, and
-    ``_sentrio_checks``, the ids of the checks that they fail (joined by commas in CSV). Rows of CSV files with a value
+    ``_sentrio_checks``, the ids of the checks that they fail (joined by commas in CSV). Rows of CSV with a value
     that does not fit its type fail whatever the severity, and failing rows then hold all values as text.
 
     :param valid: a path that ends in ``.parquet``, ``.csv``, ``.tsv``, ``.ndjson`` or ``.jsonl``; ``{run_id}``,
