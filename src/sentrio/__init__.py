@@ -11,17 +11,21 @@ __all__ = (
     "ActionStatus",
     "AsyncBaseAction",
     "AsyncBaseTrigger",
+    "AsyncCheckpointRunner",
+    "AsyncRunnerConfig",
     "BaseAction",
     "BaseTrigger",
     "CheckOutcome",
     "CheckResult",
     "Checkpoint",
     "CheckpointFailed",
+    "CheckpointPool",
     "CheckpointResult",
     "CheckpointStatus",
     "CheckpointUndecided",
     "CustomAction",
     "NotifyCondition",
+    "PoolClosedError",
     "ScheduleTrigger",
     "SentrioError",
     "Severity",
@@ -31,12 +35,15 @@ __all__ = (
     "StoreValidationResult",
     "TriggerConfig",
     "TriggerResult",
+    "UnknownCheckpointError",
     "ValidationReport",
     "WebhookAction",
     "check",
     "check_async",
     "load_config",
     "load_results",
+    "run_checkpoint_async",
+    "run_checkpoints_parallel",
 )
 
 from typing import TYPE_CHECKING, Any
@@ -54,6 +61,7 @@ if TYPE_CHECKING:
     )
     from sentrio.checkpoint.check import check, check_async
     from sentrio.checkpoint.checkpoint import Checkpoint
+    from sentrio.checkpoint.pool import CheckpointPool, run_checkpoints_parallel
     from sentrio.checkpoint.result import (
         ActionResult,
         ActionStatus,
@@ -61,6 +69,7 @@ if TYPE_CHECKING:
         CheckpointStatus,
         load_results,
     )
+    from sentrio.checkpoint.runner import AsyncCheckpointRunner, AsyncRunnerConfig, run_checkpoint_async
     from sentrio.checkpoint.triggers import (
         AsyncBaseTrigger,
         BaseTrigger,
@@ -69,7 +78,13 @@ if TYPE_CHECKING:
         TriggerResult,
     )
     from sentrio.config import load_config
-    from sentrio.errors import CheckpointFailed, CheckpointUndecided, SentrioError
+    from sentrio.errors import (
+        CheckpointFailed,
+        CheckpointUndecided,
+        PoolClosedError,
+        SentrioError,
+        UnknownCheckpointError,
+    )
     from sentrio.validation.report import CheckOutcome, CheckResult, Severity, SplitResult, ValidationReport
     from sentrio.validation.split import Split
 
@@ -79,17 +94,21 @@ _HOMES = {
     "ActionStatus": "sentrio.checkpoint.result",
     "AsyncBaseAction": "sentrio.checkpoint.actions",
     "AsyncBaseTrigger": "sentrio.checkpoint.triggers",
+    "AsyncCheckpointRunner": "sentrio.checkpoint.runner",
+    "AsyncRunnerConfig": "sentrio.checkpoint.runner",
     "BaseAction": "sentrio.checkpoint.actions",
     "BaseTrigger": "sentrio.checkpoint.triggers",
     "CheckOutcome": "sentrio.validation.report",
     "CheckResult": "sentrio.validation.report",
     "Checkpoint": "sentrio.checkpoint.checkpoint",
     "CheckpointFailed": "sentrio.errors",
+    "CheckpointPool": "sentrio.checkpoint.pool",
     "CheckpointResult": "sentrio.checkpoint.result",
     "CheckpointStatus": "sentrio.checkpoint.result",
     "CheckpointUndecided": "sentrio.errors",
     "CustomAction": "sentrio.checkpoint.actions",
     "NotifyCondition": "sentrio.checkpoint.actions",
+    "PoolClosedError": "sentrio.errors",
     "ScheduleTrigger": "sentrio.checkpoint.triggers",
     "SentrioError": "sentrio.errors",
     "Severity": "sentrio.validation.report",
@@ -99,12 +118,15 @@ _HOMES = {
     "StoreValidationResult": "sentrio.checkpoint.actions",
     "TriggerConfig": "sentrio.checkpoint.triggers",
     "TriggerResult": "sentrio.checkpoint.triggers",
+    "UnknownCheckpointError": "sentrio.errors",
     "ValidationReport": "sentrio.validation.report",
     "WebhookAction": "sentrio.checkpoint.actions",
     "check": "sentrio.checkpoint.check",
     "check_async": "sentrio.checkpoint.check",
     "load_config": "sentrio.config",
     "load_results": "sentrio.checkpoint.result",
+    "run_checkpoint_async": "sentrio.checkpoint.runner",
+    "run_checkpoints_parallel": "sentrio.checkpoint.pool",
 }
 
 

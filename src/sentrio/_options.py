@@ -51,7 +51,7 @@ def known_options(cls: type) -> tuple[str, ...]:
 class OptionsMeta(ABCMeta):
     """Refuses unknown and missing options before an attrs class is made."""
 
-    def __call__(cls, *args: Any, **options: Any) -> Any:
+    def __call__(cls, /, *args: Any, **options: Any) -> Any:
         if attrs.has(cls):
             known = known_options(cls)
             for name in options:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 import struct
 from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Mapping
@@ -18,9 +19,10 @@ from typing import Any
 
 import anyio
 import attrs
-from anyio.abc import SocketAttribute, SocketStream
+from anyio.abc import ByteStream, SocketAttribute
 from anyio.from_thread import start_blocking_portal
 from anyio.streams.buffered import BufferedByteReceiveStream
+from anyio.streams.tls import TLSListener
 
 Behaviour = Callable[["Exchange"], Awaitable[None]]
 
@@ -35,7 +37,7 @@ class Exchange:
     target: str
     headers: dict[str, str]
     number: int  #: counts the requests for this path, from 1
-    stream: SocketStream
+    stream: ByteStream
     buffer: BufferedByteReceiveStream
     body: bytes = b""
     at: float = 0.0  #: time of the loop at which the request had arrived
@@ -102,10 +104,11 @@ class Server:
     connections: int = 0
     open: int = 0
     routes: dict[str, tuple[Behaviour, ...]] = attrs.field(factory=dict)
+    scheme: str = "http"
     _counts: defaultdict[str, int] = attrs.field(factory=lambda: defaultdict(int))
 
     def url(self, target: str = "/", *, userinfo: str = "") -> str:
-        return f"http://{userinfo + '@' if userinfo else ''}{self.host}:{self.port}{target}"
+        return f"{self.scheme}://{userinfo + '@' if userinfo else ''}{self.host}:{self.port}{target}"
 
     def on(self, path: str, *behaviours: Behaviour) -> str:
         """The n-th request for ``path`` gets the n-th behaviour, all later ones the last. Returns the URL."""
@@ -121,7 +124,7 @@ class Server:
         times = [request.at for request in self.requests if request.path == path]
         return [later - earlier for earlier, later in pairwise(times)]
 
-    async def _connection(self, stream: SocketStream) -> None:
+    async def _connection(self, stream: ByteStream) -> None:
         self.connections += 1
         self.open += 1
         gone = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream, anyio.IncompleteRead)
@@ -136,7 +139,7 @@ class Server:
         finally:
             self.open -= 1
 
-    async def _exchange(self, stream: SocketStream, buffer: BufferedByteReceiveStream) -> bool:
+    async def _exchange(self, stream: ByteStream, buffer: BufferedByteReceiveStream) -> bool:
         head = (await buffer.receive_until(b"\r\n\r\n", 65536)).decode("latin-1")
         first, *lines = head.split("\r\n")
         method, target, _ = first.split(" ")
@@ -153,11 +156,13 @@ class Server:
 
 
 @asynccontextmanager
-async def serving() -> AsyncGenerator[Server]:
+async def serving(tls: ssl.SSLContext | None = None) -> AsyncGenerator[Server]:
     """Serve on a free port of 127.0.0.1 until the block ends."""
-    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
-        port = listener.extra(SocketAttribute.local_port)  # noqa: S610  # no database here
-        server = Server("127.0.0.1", port)
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as plain:
+        port = plain.extra(SocketAttribute.local_port)  # noqa: S610  # no database here
+        server = Server("127.0.0.1", port, scheme="https" if tls else "http")
+        # A client that is cancelled does not say goodbye.
+        listener = TLSListener(plain, tls, standard_compatible=False) if tls else plain
         async with anyio.create_task_group() as tg:
             tg.start_soon(listener.serve, server._connection)
             yield server
@@ -165,12 +170,12 @@ async def serving() -> AsyncGenerator[Server]:
 
 
 @contextmanager
-def serving_elsewhere() -> Generator[Server]:
+def serving_elsewhere(tls: ssl.SSLContext | None = None) -> Generator[Server]:
     """Serve in a thread of its own, out of the way of tests that count tasks or cancel at every point.
 
     (asyncio loses a connection that is accepted in the moment of a cancellation.)
     """
-    with start_blocking_portal("asyncio") as portal, portal.wrap_async_context_manager(serving()) as server:
+    with start_blocking_portal("asyncio") as portal, portal.wrap_async_context_manager(serving(tls)) as server:
         yield server
 
 

@@ -184,7 +184,7 @@ def test_an_open_breaker_goes_from_one_event_loop_to_the_next(backend: Backend) 
         ({"recovery_timeout": -1}, "recovery_timeout must be at least 0 seconds and finite, got -1"),
         ({"recovery_timeout": float("nan")}, "recovery_timeout must be .*, got nan"),
         ({"recovery_timeout": float("inf")}, "recovery_timeout must be .*, got inf"),
-        ({"window_seconds": 0}, "window_seconds must be above 0 seconds and finite, or None, got 0"),
+        ({"window_seconds": 0}, "window_seconds must be above 0 seconds and finite or None, got 0"),
         ({"window_seconds": float("nan")}, "window_seconds must be .*, got nan"),
     ],
 )

@@ -3,7 +3,7 @@ from __future__ import annotations
 import gc
 import itertools
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import anyio
@@ -73,6 +73,16 @@ async def numbers(count: int) -> AsyncIterator[int]:
 async def double(number: int) -> int:
     await checkpoint()
     return 2 * number
+
+
+def add(total: int, number: int) -> int:
+    return total + number
+
+
+async def own_stage(source: Any) -> AsyncIterator[Any]:
+    async with AsyncStream(source) as items:
+        async for item in items:
+            yield item
 
 
 async def read_into(got: list[Any], stream: AsyncStream[Any]) -> None:
@@ -197,6 +207,7 @@ MAKERS: dict[str, Callable[[Any], AsyncStream[Any]]] = {
     "plain": AsyncStream,
     "map": lambda s: AsyncStream(s).map(double),
     "filter": lambda s: AsyncStream(s).filter(lambda x: True),
+    "awaiting filter": lambda s: AsyncStream(s).filter(double).map(double),
     "batch": lambda s: AsyncStream(s).batch(2),
     "window": lambda s: AsyncStream(s).window(2),
     "take": lambda s: AsyncStream(s).take(5),
@@ -205,6 +216,7 @@ MAKERS: dict[str, Callable[[Any], AsyncStream[Any]]] = {
     "unordered": lambda s: AsyncStream(s).map(double, max_concurrency=3, ordered=False),
     "timed": lambda s: AsyncStream(s).batch(2, timeout=60),
     "merge": lambda s: async_merge(s, Probe(9).async_(), [1, 2]),
+    "pipeline": lambda s: AsyncPipeline(async_map(double), own_stage, async_batch(2)).stream(s),
     "chain": lambda s: async_merge(AsyncStream(s).map(double, max_concurrency=2), numbers(9)).batch(3, 60),
 }
 OPERATORS = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
@@ -280,6 +292,33 @@ def test_nothing_is_left_when_it_is_cancelled(kind: str, make: Callable[[Any], A
     assert cancel_everywhere(bare, backend=backend, check=check).points
     for operation in (bare_without_a_body, block):
         cancel_everywhere(operation, backend=backend, check=check)
+
+
+READERS: dict[str, Callable[[AsyncStream[int]], Awaitable[object]]] = {
+    "collect": lambda s: s.collect(),
+    "count": lambda s: s.count(),
+    "reduce": lambda s: s.reduce(add, 0),
+    "for_each": lambda s: s.for_each(double),
+    "process": lambda s: AsyncPipeline(async_map(double, max_concurrency=2)).process(s),
+}
+
+
+@pytest.mark.parametrize("read", READERS.values(), ids=READERS.keys())
+@KINDS
+def test_nothing_is_left_when_its_reader_is_cancelled(
+    kind: str, read: Callable[[Any], Awaitable[object]], backend: Backend
+) -> None:
+    probes: list[Probe] = []
+
+    async def operation() -> None:
+        probes.append(Probe(4))
+        await read(AsyncStream(probes[-1].of(kind)).map(double))
+
+    def check() -> None:
+        assert all(probe.closed == bool(probe.given) for probe in probes)
+        probes.clear()
+
+    assert cancel_everywhere(operation, backend=backend, check=check).points > 3
 
 
 @OPERATORS
@@ -557,3 +596,25 @@ def test_refuses_values_out_of_range(call: Callable[[AsyncStream[int]], object],
 def test_refuses_what_is_no_stream_or_function(call: Callable[[], object], error: str) -> None:
     with pytest.raises(TypeError, match=error):
         call()
+
+
+async def test_a_turn_of_the_loop_loses_no_wake_up() -> None:
+    """The loop gets its turn between two items: what arrives in that moment must be seen."""
+    queue = AsyncQueue[int](1)
+
+    async def produce() -> None:
+        async with queue:
+            for number in range(150):
+                await queue.put(number)
+
+    def slow(item: Any) -> Any:
+        time.sleep(0.001)  # a few of them are longer than a stream goes on without a turn
+        return item
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(produce)
+            assert await queue.stream().map(slow).count() == 150
+        assert await async_merge(numbers(150)).map(slow).count() == 150
+        assert await AsyncStream(numbers(150)).map(double, max_concurrency=2).map(slow).count() == 150
+        assert await AsyncStream(numbers(150)).batch(2, timeout=60).map(slow).count() == 75

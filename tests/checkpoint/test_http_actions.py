@@ -23,7 +23,10 @@ from sentrio.checkpoint.actions.slack import SlackConfig
 from sentrio.checkpoint.actions.webhook import WebhookConfig, signature
 from sentrio.checkpoint.connections import Connections, shared_connections
 from sentrio.checkpoint.formats.slack import render
-from sentrio.errors import DeliveryError, OptionValueError, UnknownOptionError
+from sentrio.checkpoint.pool import CheckpointPool
+from sentrio.checkpoint.runner import AsyncCheckpointRunner
+from sentrio.checkpoint.strategies import AsyncExecutionContext, SequentialStrategy
+from sentrio.errors import ConfigurationError, DeliveryError, OptionValueError, UnknownOptionError
 from sentrio.testing import Backend, cancel_everywhere
 
 SECRET = "T0K3N-secret"
@@ -255,6 +258,30 @@ def test_unknown_options_are_refused_with_the_nearest_known_one() -> None:
         assert SECRET not in repr(config)
 
 
+def test_a_url_in_the_wrong_place_is_not_shown(tmp_path: Path) -> None:
+    url = f"https://example.com/{SECRET}"
+    entries: list[Any] = [{"slack": url}, {"slack": {"webhook_url": url}, "channel": "x"}, {"slack": [url]}]
+    for entry in entries:
+        with pytest.raises((OptionValueError, TypeError)) as caught:
+            make_action(entry)
+        assert "slack" in str(caught.value)
+        assert SECRET not in str(caught.value)
+    for text in (
+        f"slack: {url}",
+        f"slack: [{url}]",
+        f"{{slack: {{webhook_url: ['{url}']}}}}",
+        f"slack: {{url: '{url}'}}",
+    ):
+        path = tmp_path / "sentrio.yaml"
+        path.write_text(
+            f"checkpoints:\n  c:\n    data_source: d.csv\n    validators: [unique]\n    actions:\n      - {text}\n"
+        )
+        with pytest.raises(ConfigurationError) as caught:
+            load_config(path)
+        assert "sentrio.yaml:6:" in str(caught.value)
+        assert SECRET not in str(caught.value)
+
+
 async def test_a_placeholder_of_the_documentation_is_not_sent_to(result: CheckpointResult) -> None:
     for action, option in ((SlackNotification(webhook_url="..."), "webhook_url"), (WebhookAction(url="..."), "url")):
         assert action.validate() == [f"{action.name}: {option} is still the placeholder '...'"]
@@ -345,6 +372,66 @@ async def test_connections_are_kept_between_runs_and_closed_with_their_owner(ser
     assert server.connections <= 4
 
 
+@pytest.mark.parametrize("owner", ["pool", "started pool", "runner", "started runner", "context"])
+async def test_owners_share_connections_between_runs_and_close_them(
+    owner: str, server: Server, result: CheckpointResult
+) -> None:
+    url = server.on("/hook", answer(200))
+    checkpoint = Checkpoint("c", FRAME, ["not_null"], [WebhookAction(url=url), SlackNotification(webhook_url=url)])
+    checkpoint.execution_strategy = SequentialStrategy()
+    for _ in range(2):  # each owner may be used again
+        before = server.connections
+        match owner:
+            case "pool":
+                async with CheckpointPool(1) as pool:
+                    await pool.submit_many([checkpoint] * 3)
+            case "started pool":
+                pool = CheckpointPool(1)
+                await pool.start()
+                await pool.submit_many([checkpoint] * 3)
+                await pool.stop()
+            case "runner" | "started runner":
+                runner = AsyncCheckpointRunner().add_checkpoint(checkpoint)
+                await (runner.start_async() if owner == "started runner" else runner.__aenter__())
+                for _ in range(3):
+                    await runner.run_once_async("c")
+                await (runner.stop_async() if owner == "started runner" else runner.__aexit__(None, None, None))
+            case "context":
+                async with AsyncExecutionContext() as context:
+                    for _ in range(3):
+                        await checkpoint.execution_strategy.execute(checkpoint.actions, result, context)
+        assert server.connections - before == 1
+        await until(lambda: server.open == 0)
+    assert server.count() == 12
+
+
+async def test_the_actions_of_one_run_share_a_connection(server: Server) -> None:
+    url = server.on("/hook", answer(200))
+    actions = [WebhookAction(url=url), SlackNotification(webhook_url=url)]
+    checkpoint = Checkpoint("c", FRAME, ["not_null"], actions, execution_strategy="sequential")
+    await checkpoint.run_async()
+    assert server.connections == 1
+    await AsyncCheckpointRunner().run_once_async(checkpoint)  # a runner that was not started owns none
+    assert server.connections == 2
+    await until(lambda: server.open == 0)
+
+
+async def test_connections_that_are_closed_while_they_are_made_are_not_left() -> None:
+    connections = Connections()
+    connections.open()
+
+    async def ask() -> None:
+        with pytest.raises(RuntimeError, match="were closed by their owner"):
+            await connections.client()
+
+    lock = connections._lock = anyio.Lock()
+    async with anyio.create_task_group() as tg, lock:
+        tg.start_soon(ask)
+        await anyio.wait_all_tasks_blocked()
+        await connections.aclose()
+    assert connections._client is None
+
+
 async def until(holds: Any) -> None:
     with anyio.fail_after(20):
         while not holds():
@@ -361,8 +448,7 @@ async def test_connections_are_of_one_loop(server: Server, result: CheckpointRes
         assert outcome.status == "success"
         assert server.connections == 2
     async with Connections() as connections:
-        with pytest.raises(RuntimeError, match="open already"):
-            await connections.__aenter__()
+        pass
     with connections.in_use():  # closed ones are not used
         assert (await action.execute_async(result)).status == "success"
 

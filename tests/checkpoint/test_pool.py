@@ -283,7 +283,7 @@ async def test_a_cancellation_that_a_run_raises_itself_harms_nobody_else(anyio_b
     async def odd(result: CheckpointResult) -> None:
         raise asyncio.CancelledError
 
-    bad = checkpoint("bad", odd)
+    bad = checkpoint("bad", on_complete=odd)
     async with CheckpointPool(workers=2) as pool:
         for _ in range(3):
             with pytest.raises(asyncio.CancelledError):

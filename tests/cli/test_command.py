@@ -322,10 +322,10 @@ def test_compressed_csv_and_other_encodings(sentrio: Any, tmp_path: Path) -> Non
 
 
 def test_a_url_with_a_password_shows_nowhere(sentrio: Any, tmp_path: Path) -> None:
-    url = "https://user:hunter2@example.org/data.parquet?sig=hunter3"
+    url = "ftp://user:hunter2@example.org/data.parquet?sig=hunter3"
     done = sentrio("-vv", "check", url)
     assert done.code == 2
-    assert "https://example.org/data.parquet" in done.err
+    assert "ftp://example.org/data.parquet" in done.err
     (tmp_path / "sentrio.yaml").write_text(f"checkpoints: {{a: {{data_source: '{url}', validators: [not_null]}}}}\n")
     more = sentrio("-vv", "--log-format", "json", "run")
     assert more.code == 2

@@ -13,8 +13,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentrio.config.document import parse
-from sentrio.config.nodes import MappingNode, Node, ScalarNode, SequenceNode, to_plain
+from sentrio._yaml.document import parse
+from sentrio._yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode, to_plain
 from sentrio.errors import ConfigurationError, Problem
 
 

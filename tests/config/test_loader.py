@@ -111,7 +111,7 @@ def test_defaults_are_replaced_whole(load: object) -> None:
     text = (
         "version: 1\ndefaults:\n  validators: [not_null]\n  tags: [a, b]\n  timeout_seconds: 5\n"
         "checkpoints:\n  one: {data_source: d.csv}\n  two: {data_source: d.csv, validators: [unique], tags: []}\n"
-        "pipeline: {timeout: 3}\n"
+        "pipeline: {command: [fetch], timeout: 3}\n"
     )
     found = load(text)  # type: ignore[operator]
     assert list(found) == ["one", "two"]

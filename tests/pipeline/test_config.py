@@ -130,8 +130,17 @@ async def test_universal_runner_in_a_loop(tmp_path: Path, monkeypatch: pytest.Mo
         ("pipeline: {command: [x], timeot: 3}", r"1:26  pipeline: unknown option 'timeot'; did you mean 'timeout'"),
         ("pipeline: {command: [x], timeout: 0}", r"1:26  pipeline: timeout must be"),
         ("pipeline: {command: [x], async_settings: {semaphore_limit: 0}}", r"1:\d+  pipeline: max_concurrent_sites"),
-        ("pipeline:\n  command: [x]\n  command: [y]", r"3:3  not valid YAML: the key 'command' is given twice"),
-        ("pipeline: {command: [x], env: {A: '${NOT_SET_AT_ALL}'}}", r"'NOT_SET_AT_ALL' is not set"),
+        (
+            "pipeline:\n  command: [x]\n  command: [y]",
+            r"3:3  pipeline.command: the key 'command' is given twice, first in line 2",
+        ),
+        ("pipeline: {command: [x], cls: 3}", r"1:26  pipeline: unknown option 'cls'"),
+        (
+            "pipeline: {command: [x], env: {A: '${NOT_SET_AT_ALL}'}}",
+            r"1:35  pipeline.env: .*'NOT_SET_AT_ALL' is not set",
+        ),
+        ("pipeline:", r"1:1  pipeline: must be a mapping, got nothing"),
+        ("pipeline: [x]", r"1:11  pipeline: must be a mapping, got a list"),
         ("checkpoints: {}", r"`pipeline` is missing"),
         ("- a", r"`pipeline` is missing"),
         ("", r"`pipeline` is missing"),
@@ -144,6 +153,24 @@ def test_faults_of_the_file(tmp_path: Path, text: str, message: str) -> None:
         UniversalRunner(tmp_path / "config.yaml")
 
 
+def test_other_sections_may_hold_what_they_like(tmp_path: Path) -> None:
+    others = "base: &b {a: 1}\nother: {<<: *b, x: !thing 1, x: 2}\n"
+    (tmp_path / "config.yaml").write_text(f"{others}pipeline: {{command: [x]}}\n")
+    assert UniversalRunner(tmp_path / "config.yaml").config.command == ("x",)
+    (tmp_path / "config.yaml").write_text(f"{others}pipeline: {{command: [x], cwd: !thing y}}\n")
+    with pytest.raises(ConfigurationError, match="3:31  pipeline.cwd: the tag '!thing' is not supported"):
+        UniversalRunner(tmp_path / "config.yaml")
+
+
+def test_what_a_variable_holds_is_in_no_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET", "hunter2")
+    (tmp_path / "config.yaml").write_text("pipeline: {command: [x], halt: '${SECRET}'}")
+    with pytest.raises(ConfigurationError) as caught:
+        UniversalRunner(tmp_path / "config.yaml")
+    assert "hunter2" not in str(caught.value)
+    assert "halt must be" in str(caught.value)
+
+
 def test_no_file(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="can not be read: No such file"):
+    with pytest.raises(ConfigurationError, match="there is no such file"):
         UniversalRunner(tmp_path / "config.yaml")

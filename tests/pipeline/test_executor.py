@@ -20,6 +20,7 @@ from sentrio.pipeline import (
     AsyncPipelineExecutor,
     PipelineConfig,
     PipelineExecutor,
+    SiteAttempt,
     SiteResult,
     SiteStatus,
     raise_for_failures,
@@ -157,6 +158,25 @@ async def test_progress_that_raises_is_logged_and_stops_nothing(caplog: pytest.L
         assert await executor(["true"]).run_with_progress(["a", "b"], fails) == {"a": True, "b": True}
     assert len(caplog.records) == 2
     assert caplog.records[0].exc_info
+
+
+async def test_attempts_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    news: list[SiteAttempt] = []
+
+    def note(each: SiteAttempt) -> None:
+        news.append(each)
+        raise ZeroDivisionError
+
+    made = executor(lambda name: name != "b", max_concurrent_sites=1, retry_count=2, retry_delay_seconds=0)
+    with caplog.at_level(logging.ERROR, "sentrio.pipeline"):
+        await made.run_detailed(["a", "b"], on_attempt=note)
+    assert news == [
+        SiteAttempt(site="a", attempt=1),
+        SiteAttempt(site="b", attempt=1),
+        SiteAttempt(site="b", attempt=1, error="the function returned False", wait_seconds=0),
+        SiteAttempt(site="b", attempt=2),
+    ]
+    assert len(caplog.records) == 4
 
 
 async def test_progress_is_logged_unless_it_is_switched_off(caplog: pytest.LogCaptureFixture) -> None:

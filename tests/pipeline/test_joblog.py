@@ -11,10 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.to_thread
 import pytest
 
 from sentrio.errors import JobLogError, OptionValueError
-from sentrio.pipeline import AsyncPipelineExecutor, SiteStatus
+from sentrio.pipeline import AsyncPipelineExecutor, SiteResult, SiteStatus, joblog
 from sentrio.pipeline.joblog import JobLog, read_results
 
 
@@ -106,9 +108,17 @@ async def test_faults_have_names(tmp_path: Path) -> None:
     made = executor(lambda _: None, tmp_path)
     with JobLog.opened(tmp_path / "jobs"), pytest.raises(JobLogError, match="another run is writing"):
         await made.run_all_async(["a"])
-    (tmp_path / "jobs").write_text("not json\n")
-    with pytest.raises(JobLogError, match="line 1 is no record"):
-        await made.resume(["a"])
+    for line in (
+        "not json",
+        "[1]",
+        "3",
+        "{}",
+        '{"site": "a", "status": "good"}',
+        '{"site": "a", "status": "failed", "checkpoint": {}}',
+    ):
+        (tmp_path / "jobs").write_text(f"{line}\n")
+        with pytest.raises(JobLogError, match="line 1 is no record"):
+            await made.resume(["a"])
     (tmp_path / "jobs").unlink()
     (tmp_path / "jobs").mkdir()
     for func in (made.run_all_async, made.resume):
@@ -133,3 +143,81 @@ async def test_a_disk_that_is_full_is_an_error_by_itself(
         await made.run_with_progress(["a", "b"])
     with pytest.raises(JobLogError, match="No space left"):
         _ = [result async for result in made.iter_results(["a", "b"])]
+
+
+async def test_lines_that_went_down_together_are_all_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first line is being written when two more come; these share a trip, and it fails."""
+    import threading
+
+    begun, may_fail, wrong = threading.Event(), threading.Event(), list[str]()
+
+    def append(self: JobLog, lines: bytes) -> None:
+        if b"first" in lines:
+            begun.set()
+            may_fail.wait(20)
+        else:
+            raise JobLogError("jobs", "it can not be written: No space left on device")
+
+    async def write(log: JobLog, site: str) -> None:
+        try:
+            await log.write(SiteResult(site=site, status=SiteStatus.SUCCESS))
+        except JobLogError:
+            wrong.append(site)
+
+    monkeypatch.setattr(JobLog, "_append", append)
+    with JobLog.opened(tmp_path / "jobs") as log:
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(write, log, "first")
+            await anyio.to_thread.run_sync(begun.wait, 20)
+            tg.start_soon(write, log, "second")
+            tg.start_soon(write, log, "third")
+            await anyio.wait_all_tasks_blocked()
+            may_fail.set()
+        await write(log, "fourth")
+    assert sorted(wrong) == ["fourth", "second", "third"]
+
+
+async def test_a_disk_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import threading
+
+    release = threading.Event()
+
+    def hangs(self: JobLog, lines: bytes) -> None:
+        release.wait(30)
+
+    monkeypatch.setattr(joblog, "_WRITE_SECONDS", 0.1)
+    monkeypatch.setattr(JobLog, "_append", hangs)
+    try:
+        with (
+            JobLog.opened(tmp_path / "jobs") as log,
+            pytest.raises(JobLogError, match=r"not be written within 0\.1 s"),
+        ):
+            await log.write(SiteResult(site="a", status=SiteStatus.SUCCESS))
+    finally:
+        release.set()
+
+
+def test_a_long_torn_line_and_file_systems_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import fcntl
+
+    def no_locks(*_: object) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    (tmp_path / "jobs").write_text('{"begin": "x"}\n' + "x" * 200_000)
+    with JobLog.opened(tmp_path / "jobs"):
+        pass
+    assert (tmp_path / "jobs").read_text() == '{"begin": "x"}\n'
+    (tmp_path / "jobs").write_text("x" * 200_000)
+    with JobLog.opened(tmp_path / "jobs"):
+        pass
+    assert (tmp_path / "jobs").read_text() == ""
+
+
+def test_a_full_device(tmp_path: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("there is no device that is always full")
+    (tmp_path / "jobs").symlink_to("/dev/full")
+    with pytest.raises(JobLogError, match="it can not be written: No space left on device"):
+        with JobLog.opened(tmp_path / "jobs", begin=1):
+            pass

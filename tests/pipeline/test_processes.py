@@ -13,7 +13,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from sentrio.pipeline import AsyncPipelineExecutor
+from sentrio.pipeline import AsyncPipelineExecutor, process
 from sentrio.pipeline.process import log_name
 from sentrio.testing import Backend, cancel_everywhere
 
@@ -140,6 +140,28 @@ def test_cancel_everywhere_leaves_no_process(
     cancel_everywhere(lambda: made.run_all_async(["a", "b", "c"]), backend=backend, check=none_left)
 
 
+def test_cancel_everywhere_with_progress_and_job_log(backend: Backend, marked: Marked, tmp_path: Path) -> None:
+    made = executor(
+        ["sh", "-c", "exit 3"],
+        max_concurrent_sites=2,
+        retry_count=2,
+        retry_delay_seconds=0,
+        job_log=tmp_path / "jobs",
+    )
+
+    async def slow(*_: object) -> None:
+        await anyio.lowlevel.checkpoint()
+
+    async def main() -> None:
+        await made.run_detailed(["a", "b"], slow, on_attempt=lambda _: None)
+        await made.resume(["a", "b"], slow)
+
+    def none_left() -> None:
+        assert marked() == []
+
+    cancel_everywhere(main, backend=backend, check=none_left)
+
+
 def test_cancel_everywhere_while_iterating(backend: Backend, marked: Marked) -> None:
     made = executor(["true"], max_concurrent_sites=2)
 
@@ -160,4 +182,47 @@ async def test_leaving_the_loop_early_ends_what_runs(marked: Marked) -> None:
         async for result in results:
             assert result.site == "quick"
             break
+    assert marked() == []
+
+
+async def test_a_system_without_process_groups(monkeypatch: pytest.MonkeyPatch, marked: Marked) -> None:
+    """There, only the command itself is ended."""
+    monkeypatch.setattr(process, "_HAS_GROUPS", False)
+    stubborn = ["sh", "-c", "trap '' TERM; while :; do sleep 0.05; done"]
+    (result,) = await executor(stubborn, timeout=0.3, kill_grace_seconds=0.2).run_detailed(["a"])
+    assert result.status == "timed_out"
+    (result,) = await executor(["sleep", "60"], timeout=0.1, kill_grace_seconds=20).run_detailed(["a"])
+    assert result.status == "timed_out"
+    (result,) = await executor(["sh", "-c", "exit 3"]).run_detailed(["a"])
+    assert result.exit_code == 3
+    with anyio.fail_after(10):
+        while marked():  # the shell's last `sleep`, which nobody ends here
+            await anyio.sleep(0.05)
+
+
+async def test_a_system_that_does_not_tell_the_states_of_processes(
+    monkeypatch: pytest.MonkeyPatch, marked: Marked
+) -> None:
+    monkeypatch.setattr(process, "_states", lambda _: iter(()))
+    (result,) = await executor(["sh", "-c", STUBBORN], timeout=0.5, kill_grace_seconds=0.2).run_detailed(["a"])
+    assert result.status == "timed_out"
+    with anyio.fail_after(10):
+        while marked():
+            await anyio.sleep(0.05)
+
+
+async def test_a_log_that_can_not_be_written_fails_the_site(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (result,) = await executor(["true"], log_dir=tmp_path / "file").run_detailed(["a"])
+    assert result.status == "failed"
+    assert result.error in {f"{tmp_path / 'file'}: File exists", f"{tmp_path / 'file'}: Not a directory"}
+
+
+async def test_results_that_nobody_asked_for(marked: Marked) -> None:
+    results = executor(["sleep", "60"]).iter_results(["a", "b"])
+    await results.aclose()  # before it began
+    assert [each async for each in results] == []
+    async with executor(["true"]).iter_results(["a"]) as results:
+        assert [each.site async for each in results] == ["a"]
+        assert [each.site async for each in results] == []
     assert marked() == []

@@ -7,6 +7,7 @@ __all__ = (
     "check_number",
     "check_seconds",
     "close_coroutine",
+    "field_check",
     "has_begun",
     "known_options",
     "number_from_environment",
@@ -21,6 +22,8 @@ import os
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+import attrs
+
 from sentrio.errors import OptionValueError, UnknownOptionError
 
 C = TypeVar("C", bound=type)
@@ -31,6 +34,7 @@ def check_number(
     value: Any,
     *,
     minimum: float = 0.0,
+    above: bool = False,
     maximum: float = math.inf,
     finite: bool = True,
     unit: str = "",
@@ -38,17 +42,19 @@ def check_number(
 ) -> None:
     """Check that ``minimum <= value <= maximum``, which NaN is not.
 
+    :param above: refuse the minimum itself
     :raises TypeError: if it is no number
     :raises ValueError: if it is out of range
     """
     if value is None and or_none:
         return
-    allowed = f"between {minimum:g} and {maximum:g}" if maximum != math.inf else f"at least {minimum:g}"
+    least = f"above {minimum:g}" if above else f"at least {minimum:g}"
+    allowed = f"between {minimum:g} and {maximum:g}" if maximum != math.inf else least
     allowed += f"{unit} and finite" if finite and maximum == math.inf else unit
     allowed += " or None" if or_none else ""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} must be a number {allowed}, got {value!r}")
-    if not minimum <= value <= maximum or (finite and math.isinf(value)):
+    if not minimum <= value <= maximum or (above and value == minimum) or (finite and math.isinf(value)):
         raise ValueError(f"{name} must be {allowed}, got {value!r}")
 
 
@@ -72,6 +78,15 @@ def check_count(name: str, value: Any, *, minimum: int = 1, or_none: bool = Fals
         raise TypeError(f"{name} must be a whole number, {allowed}, got {value!r}")
     if value < minimum:
         raise ValueError(f"{name} must be {allowed}, got {value!r}")
+
+
+def field_check(check: Callable[..., None], **bounds: Any) -> Callable[[object, attrs.Attribute[Any], Any], None]:
+    """Make an attrs validator of one of the checks above."""
+
+    def validate(_: object, field: attrs.Attribute[Any], value: Any) -> None:
+        check(field.name, value, **bounds)
+
+    return validate
 
 
 def number_from_environment(variable: str, default: int, *, minimum: int) -> int:

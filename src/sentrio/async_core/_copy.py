@@ -13,7 +13,10 @@ import time
 from sentrio.async_core._atomic import Replacement
 from sentrio.async_core._checks import check_count
 from sentrio.async_core._thread_steps import GRACE_SECONDS, acquire, clean_up
+from sentrio.async_core.telemetry import metric_counter, span
 from sentrio.async_core.threads import call_sync
+
+_bytes_copied = metric_counter("sentrio.file.copy.bytes")
 
 # One trip to the thread: long against the trip itself, short for whoever cancels.
 _STEP_SECONDS = 0.05
@@ -39,13 +42,17 @@ async def async_copy_file(
     :raises OSError: if one can not be read or the other not be written
     """
     check_count("chunk_size", chunk_size)
-    job = await acquire(_Copy, os.fspath(source), os.fspath(destination), chunk_size, overwrite, release=_end)
-    try:
-        while await call_sync(job.step, abandon_after=GRACE_SECONDS):
-            pass
-        await call_sync(job.target.commit, abandon_after=GRACE_SECONDS)
-    finally:
-        await clean_up(job.end)
+    paths = {"sentrio.file.source": os.fspath(source), "file.path": os.fspath(destination)}
+    with span("sentrio.file.copy", **paths) as current:
+        job = await acquire(_Copy, os.fspath(source), os.fspath(destination), chunk_size, overwrite, release=_end)
+        try:
+            while await call_sync(job.step, abandon_after=GRACE_SECONDS):
+                pass
+            await call_sync(job.target.commit, abandon_after=GRACE_SECONDS)
+        finally:
+            await clean_up(job.end)
+        _bytes_copied(job.copied)
+        current.set_attribute("file.size", job.copied)
     return job.copied
 
 

@@ -16,9 +16,12 @@ import anyio.lowlevel
 
 from sentrio.async_core._checks import check_count
 from sentrio.async_core._thread_steps import GRACE_SECONDS, STEP_BYTES, acquire, check_encoding, clean_up
+from sentrio.async_core.telemetry import metric_counter, span
 from sentrio.async_core.threads import call_sync
 
 T = TypeVar("T")
+
+_bytes_read = metric_counter("sentrio.file.read.bytes")
 
 # A chunk may hold many lines, and a consumer that awaits nothing would hold the loop for all of them.
 _CLOCK_EVERY = 128
@@ -143,15 +146,19 @@ class AsyncFileReader:
                 if not more:
                     file.close()
 
-        file, result = await acquire(begin, release=_close_first)
-        if file is None:
-            return result  # type: ignore[return-value]  # it is there when the file is not
-        try:
-            while await call_sync(_read_step, file, pieces, abandon_after=GRACE_SECONDS):
-                pass
-            return await call_sync(finish, pieces, abandon_after=GRACE_SECONDS)
-        finally:
-            await clean_up(file.close)
+        with span("sentrio.file.read", **{"file.path": os.fspath(self.path)}) as current:
+            file, result = await acquire(begin, release=_close_first)
+            if file is not None:
+                try:
+                    while await call_sync(_read_step, file, pieces, abandon_after=GRACE_SECONDS):
+                        pass
+                    result = await call_sync(finish, pieces, abandon_after=GRACE_SECONDS)
+                finally:
+                    await clean_up(file.close)
+            size = sum(map(len, pieces))
+            _bytes_read(size)
+            current.set_attribute("file.size", size)
+        return result  # type: ignore[return-value]  # it is there when the file is not, or has been read
 
 
 def _read_step(file: io.FileIO, pieces: list[bytes]) -> bool:
@@ -173,13 +180,25 @@ def _close_first(answer: tuple[io.FileIO | None, object]) -> None:
         answer[0].close()
 
 
+class _Counted(io.FileIO):
+    """A file that knows how many bytes were read from it."""
+
+    count = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        chunk = super().read(size)
+        self.count += len(chunk)
+        return chunk
+
+
 class FileIterator(Generic[T]):
     """What a file holds, piece by piece, for ``async for``; ``async with`` closes the file at once."""
 
     def __init__(self, path: str | os.PathLike[str], step: Callable[[io.FileIO], list[T]]) -> None:
         self._path = os.fspath(path)
         self._step = step
-        self._file: io.FileIO | None = None
+        self._file: _Counted | None = None
+        self._span = span("sentrio.file.read", **{"file.path": self._path})
         self._items: list[T] = []  # in reverse order
         self._ended = False
         self._clock = _CLOCK_EVERY
@@ -203,6 +222,7 @@ class FileIterator(Generic[T]):
         """Close the file; the iteration is over."""
         self._ended = True
         self._items.clear()
+        self._span.end()
         file, self._file = self._file, None
         if file is not None:
             await clean_up(file.close)
@@ -218,6 +238,7 @@ class FileIterator(Generic[T]):
     def __del__(self) -> None:
         # A bare `async for` that is left early. The file is open for reading: closing it waits for nothing.
         if getattr(self, "_file", None) is not None:
+            self._span.end()
             self._file.close()  # type: ignore[union-attr]
 
     async def _fetch(self) -> None:
@@ -225,11 +246,16 @@ class FileIterator(Generic[T]):
             raise StopAsyncIteration
         try:
             if self._file is None:
-                self._file = await acquire(io.FileIO, self._path, release=io.FileIO.close)
+                self._span.start()
+                self._file = await acquire(_Counted, self._path, release=_Counted.close)
+            before = self._file.count
             items = await call_sync(self._step, self._file, abandon_after=GRACE_SECONDS)
-        except BaseException:
+        except BaseException as exc:
+            self._span.end(type(exc))
             await self.aclose()
             raise
+        _bytes_read(self._file.count - before)
+        self._span.set_attribute("file.size", self._file.count)
         self._yielded = time.perf_counter()
         if not items:
             await self.aclose()

@@ -17,7 +17,10 @@ import anyio
 from sentrio.async_core._atomic import Replacement
 from sentrio.async_core._checks import check_count
 from sentrio.async_core._thread_steps import GRACE_SECONDS, STEP_BYTES, acquire, check_encoding, clean_up
+from sentrio.async_core.telemetry import metric_counter, span
 from sentrio.async_core.threads import call_sync
+
+_bytes_written = metric_counter("sentrio.file.write.bytes")
 
 _MODES = {"w": "w", "a": "a", "x": "x", "wb": "w", "ab": "a", "xb": "x", "wt": "w", "at": "a", "xt": "x"}
 
@@ -81,6 +84,8 @@ class AsyncFileWriter:
         self._lock = anyio.Lock()
         self._state: Literal["new", "open", "failed", "closed"] = "new"
         self._target: Replacement | _InPlace | None = None
+        self._span = span("sentrio.file.write", **{"file.path": os.fspath(path)})
+        self._size = 0  # bytes handed to the file
 
     async def __aenter__(self) -> Self:
         if self._state != "new":
@@ -95,6 +100,7 @@ class AsyncFileWriter:
         if exc is None:
             await self.close()
         else:
+            self._span.end(type(exc))
             await self._discard()
 
     async def write(self, content: str) -> None:
@@ -160,7 +166,9 @@ class AsyncFileWriter:
                 # One step that is not left halfway: the content is in place, or nothing has changed.
                 await call_sync(target.commit, abandon_after=GRACE_SECONDS)
                 self._state, self._target = "closed", None
-        except BaseException:
+                self._span.end()
+        except BaseException as exc:
+            self._span.end(type(exc))
             await self._discard()
             raise
 
@@ -179,7 +187,12 @@ class AsyncFileWriter:
         if self._state != "new":
             reason = "closed" if self._state == "closed" else "unusable after a failed write"
             raise RuntimeError(f"the writer of {os.fspath(self.path)} is {reason}; make a new one")
-        target, position = await acquire(self._begin, release=_discard_first)
+        self._span.start()
+        try:
+            target, position = await acquire(self._begin, release=_discard_first)
+        except BaseException as exc:
+            self._span.end(type(exc))
+            raise
         self._target = target
         self._state = "open"
         if position:
@@ -225,9 +238,13 @@ class AsyncFileWriter:
             # How much of it got through is unknown: such a file must not be put in place.
             self._state = "failed"
             raise
+        self._size += len(content)
+        _bytes_written(len(content))
+        self._span.set_attribute("file.size", self._size)
 
     async def _discard(self) -> None:
         self._state = "closed"
+        self._span.end()
         self._buffer.clear()
         target, self._target = self._target, None
         if target is not None:
@@ -236,6 +253,7 @@ class AsyncFileWriter:
     def __del__(self, _warn: Any = warnings.warn) -> None:
         target = getattr(self, "_target", None)
         if target is not None:
+            self._span.end()
             target.discard()
             _warn(f"{self!r} was forgotten without close()", ResourceWarning, source=self, stacklevel=2)
 

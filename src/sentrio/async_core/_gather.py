@@ -17,6 +17,7 @@ from sentrio.async_core._checks import close_coroutine, has_begun, require_corou
 from sentrio.async_core._isolated import isolated
 from sentrio.async_core._slots import Slots, Ticket, innermost
 from sentrio.async_core.scheduler import TaskPriority
+from sentrio.async_core.telemetry import span
 from sentrio.errors import RunnerClosedError
 
 # Coroutines that never wait must not hold the event loop for longer than this.
@@ -79,19 +80,23 @@ class Gathering:
         try:
             self._waiting.extend(enumerate(given))
             self._results = [None] * len(given)
-            async with anyio.create_task_group() as tg:
-                self._stop = tg.cancel_scope.cancel
-                for number in range(min(len(given), self._slots.total)):
-                    tg.start_soon(self._work, name=f"sentrio: gather {number}")
+            with span("sentrio.runner.gather", tasks=len(given)):
+                async with anyio.create_task_group() as tg:
+                    self._stop = tg.cancel_scope.cancel
+                    for number in range(min(len(given), self._slots.total)):
+                        tg.start_soon(self._work, name=f"sentrio: gather {number}")
+                self._raise_error()
         finally:
             self._slots.end_call()
             _close_all(given)
+        return self._results
+
+    def _raise_error(self) -> None:
         if self._error is not None:
             try:
                 raise self._error
             finally:
                 self._error = None  # the traceback refers to this frame, and so to us
-        return self._results
 
     async def _work(self) -> None:
         while self._waiting:

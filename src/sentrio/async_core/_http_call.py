@@ -6,6 +6,7 @@ __all__ = ("Answer", "Call", "open_stream", "retry_after_seconds", "status_error
 
 import logging
 import math
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -66,6 +67,8 @@ class Call:
     #: the last outcome but one, for the case that the circuit opens while this call waits
     last: httpx.Response | HTTPRequestError | None = None
     patient: bool = False  #: whether a try's deadline moves on as its request body does
+    #: what the caller was handling when he made the call; errors of the tries have it as their context
+    handled: BaseException | None = attrs.field(factory=sys.exception)
 
     async def response(self) -> httpx.Response:
         """Try until there is an answer to return or an error to raise; the body has been read."""
@@ -127,7 +130,7 @@ class Call:
 
     def translated(self, exc: Exception) -> HTTPRequestError:
         """Return our error for what a try raised."""
-        return translate(exc, self.method, str(self.shown), self.attempts)
+        return translate(exc, self.method, str(self.shown), self.attempts, self.handled)
 
     def _until(self, seconds: float | None) -> float:
         return min(self.deadline, anyio.current_time() + (math.inf if seconds is None else seconds))

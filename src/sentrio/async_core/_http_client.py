@@ -23,6 +23,7 @@ from anyio import CapacityLimiter
 
 from sentrio.async_core._checks import check_count, known_options
 from sentrio.async_core._http_call import Call, open_stream
+from sentrio.async_core._http_connect import close_cancelled_handshakes
 from sentrio.async_core._http_privacy import PrivateURL, make_private
 from sentrio.async_core._http_settings import (
     UNSET,
@@ -177,6 +178,7 @@ class AsyncHTTPClient:
             limits=httpx.Limits(max_connections=self.max_connections, max_keepalive_connections=self.max_connections),
             event_hooks={"request": [self._before_each_hop]},
         )
+        close_cancelled_handshakes(self._native)
         return self
 
     async def __aexit__(

@@ -7,6 +7,7 @@ besides, so that code which catches those goes on working.
 from __future__ import annotations
 
 __all__ = (
+    "CertificateRefused",
     "CircuitRefused",
     "ErrorStatus",
     "PoolExhausted",
@@ -16,6 +17,8 @@ __all__ = (
     "worth_retrying",
 )
 
+import ssl
+from collections.abc import Iterator
 from typing import Any
 
 import anyio
@@ -43,6 +46,10 @@ class TransportFailed(_ByArguments, HTTPRequestError, httpx.TransportError):
 
 class NetworkFailed(_ByArguments, HTTPRequestError, httpx.NetworkError):
     """A connection that could not be made or that broke."""
+
+
+class CertificateRefused(_ByArguments, HTTPRequestError, httpx.ConnectError):
+    """A server whose certificate is not trusted; another try would find the same one."""
 
 
 class ProtocolFailed(_ByArguments, HTTPRequestError, httpx.RemoteProtocolError):
@@ -87,13 +94,18 @@ transport_errors: tuple[type[Exception], ...] = (
 )
 
 
-def translate(exc: Exception, method: str, url: str, attempts: int) -> HTTPRequestError:
+def translate(
+    exc: Exception, method: str, url: str, attempts: int, handled: BaseException | None = None
+) -> HTTPRequestError:
     """Return our error for one of :data:`transport_errors`, with its cause set.
 
     :param url: the URL as it may be shown
+    :param handled: what the caller was handling already when he made the call; it is not the cause
     """
+    causes = list(_causes(exc, handled))
+    problem = _describe(causes)
     if isinstance(exc, httpx.TimeoutException):
-        return _caused(TimedOut(method, url, attempts, _describe(exc)), exc)
+        return _caused(TimedOut(method, url, attempts, problem), exc)
     if isinstance(exc, httpx.LocalProtocolError):
         # Its text quotes what was wrong, and that is often a token with a line break at its end.
         problem = "the request is not valid HTTP; look for line breaks in its header values"
@@ -104,18 +116,21 @@ def translate(exc: Exception, method: str, url: str, attempts: int) -> HTTPReque
             return _bare(ProtocolFailed(method, url, attempts, "it was redirected to what is no URL"))
         if "illegal" in text:
             return _bare(ProtocolFailed(method, url, attempts, "RemoteProtocolError: that is no valid HTTP"))
-        return _caused(ProtocolFailed(method, url, attempts, _describe(exc)), exc)
+        return _caused(ProtocolFailed(method, url, attempts, problem), exc)
+    if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
+        problem += "; if it is the right server, trust its certificate: verify=ssl.create_default_context(cafile=...)"
+        return _caused(CertificateRefused(method, url, attempts, problem), exc)
     if isinstance(exc, httpx.NetworkError) or not isinstance(exc, httpx.RequestError):
-        return _caused(NetworkFailed(method, url, attempts, _describe(exc)), exc)
+        return _caused(NetworkFailed(method, url, attempts, problem), exc)
     if isinstance(exc, httpx.TransportError):
-        return _caused(TransportFailed(method, url, attempts, _describe(exc)), exc)
-    return _caused(RequestFailed(method, url, attempts, _describe(exc)), exc)
+        return _caused(TransportFailed(method, url, attempts, problem), exc)
+    return _caused(RequestFailed(method, url, attempts, problem), exc)
 
 
 def worth_retrying(error: HTTPRequestError, kinds: tuple[type[Exception], ...]) -> bool:
     """Tell whether ``error`` or its cause is one of ``kinds``; Python's own classes count too."""
-    if isinstance(error, PoolExhausted):
-        return False  # a retry would only queue again behind the same streams
+    if isinstance(error, PoolExhausted | CertificateRefused):
+        return False  # a retry would only queue again behind the same streams, or meet the same certificate
     if isinstance(error, kinds) or isinstance(error.__cause__, kinds):
         return True
     builtin = TimeoutError if isinstance(error, TimedOut) else ConnectionError
@@ -133,24 +148,23 @@ def _caused(error: HTTPRequestError, cause: Exception) -> HTTPRequestError:
     return error
 
 
-def _describe(exc: Exception) -> str:
-    text = str(exc)
-    reason = _reason(exc)
-    if reason and reason not in text:
-        text = f"{text} ({reason})" if text else reason
-    name = type(exc).__name__
+def _describe(causes: list[BaseException]) -> str:
+    text = str(causes[0])
+    # What the operating system said, below the layers that only say that something failed.
+    said = [cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror]
+    if said and said[-1] not in text:
+        text = f"{text} ({said[-1]})" if text else said[-1]
+    name = type(causes[0]).__name__
     return f"{name}: {text}" if text else name
 
 
-def _reason(exc: BaseException | None) -> str:
-    """Find what the operating system said, below the layers that only say that something failed."""
-    found = ""
+def _causes(exc: BaseException, handled: BaseException | None) -> Iterator[BaseException]:
+    """Yield an exception and what it came from, outermost first."""
+    below: BaseException | None = exc
     for _ in range(10):  # a chain of causes may be a ring
-        if exc is None:
-            break
-        if isinstance(exc, BaseExceptionGroup):
-            exc = exc.exceptions[0]
-        if isinstance(exc, OSError) and exc.strerror:
-            found = exc.strerror
-        exc = exc.__cause__ or exc.__context__
-    return found
+        if isinstance(below, BaseExceptionGroup):
+            below = below.exceptions[0]
+        if below is None or below is handled:
+            return
+        yield below
+        below = below.__cause__ or below.__context__

@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ("AsyncQueue", "QueueStatistics")
 
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Awaitable, Callable, Generator
 from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
@@ -15,7 +15,7 @@ import anyio.lowlevel
 import attrs
 
 from sentrio.async_core._checks import check_count
-from sentrio.async_core._stream_engine import PAUSE, Chain, Link, StreamIterator
+from sentrio.async_core._stream_engine import Source, StreamIterator
 from sentrio.errors import QueueClosedError
 
 if TYPE_CHECKING:
@@ -62,6 +62,24 @@ class _Closed:
 
     def __await__(self) -> Generator[Any, Any, None]:
         return anyio.lowlevel.checkpoint().__await__()
+
+
+class _Taking:
+    """The source of a loop over a queue."""
+
+    items = None
+
+    def __init__(self, step: Callable[[], Awaitable[Any]]) -> None:
+        self.step = step
+
+    def begin(self) -> None:
+        pass
+
+    async def aclose(self) -> None:
+        pass  # leaving a loop leaves the queue as it is
+
+    def drop(self) -> None:
+        pass
 
 
 class AsyncQueue(Generic[T]):
@@ -197,7 +215,7 @@ class AsyncQueue(Generic[T]):
         return AsyncStream(self)
 
     def __aiter__(self) -> StreamIterator[T]:
-        return StreamIterator(self, (), bare=True)
+        return StreamIterator[T](self, (), bare=True).measured()
 
     async def __aenter__(self) -> Self:
         return self
@@ -207,25 +225,9 @@ class AsyncQueue(Generic[T]):
     ) -> None:
         await self.close()
 
-    def feed(self, link: Link, *, bare: bool) -> Chain:
-        """Yield items to a stream; see ``Origin``."""
-        items = self._items
-        while True:
-            while items:
-                item = items.popleft()
-                if self._putters:
-                    self._admit()
-                yield item
-                link.count += 1
-                if link.count >= _CLOCK_EVERY and link.turn_is_due():
-                    yield PAUSE
-            if self._closed:
-                return
-            link.request = self._get_or_end()
-            yield PAUSE
-            if link.stopped:
-                return
-            yield link.answer
+    def open(self, *, bare: bool) -> Source:
+        """Begin an iteration; see ``Origin``."""
+        return _Taking(self._next_or_end)
 
     def _stream_origin_(self) -> Self:
         return self
@@ -268,11 +270,16 @@ class AsyncQueue(Generic[T]):
             raise QueueClosedError("get")
         return waiter.item  # type: ignore[no-any-return]
 
-    async def _get_or_end(self) -> T:
+    async def _next_or_end(self) -> T:
         try:
-            return await self._get_slowly()
+            if not self._items:
+                return await self._get_slowly()
         except QueueClosedError:
             raise StopAsyncIteration from None
+        item = self._items.popleft()
+        if self._putters:
+            self._admit()
+        return item
 
     def _give_back(self, item: T) -> None:
         """Put an item that its getter can not take any more where it was: before all others."""

@@ -19,13 +19,11 @@ import attrs
 _FEW = 64
 
 
-@attrs.define(order=True)
+@attrs.define(eq=False)
 class _Sleeper:
-    moment: datetime
-    number: int  # of two with the same moment, who came first wakes first
-    event: anyio.Event = attrs.field(factory=anyio.Event, order=False)
-    awake: bool = attrs.field(default=False, order=False)
-    gone: bool = attrs.field(default=False, order=False)
+    event: anyio.Event = attrs.field(factory=anyio.Event)
+    awake: bool = False
+    gone: bool = False
 
 
 @attrs.define(eq=False)
@@ -37,7 +35,8 @@ class Sleepers:
     """
 
     _look_again_seconds: float  #: how late a sleeper may be after the clock was set forward
-    _heap: list[_Sleeper] = attrs.field(factory=list, init=False)
+    # Of two with the same moment, who came first wakes first. Tuples compare ten times as fast as objects do.
+    _heap: list[tuple[datetime, int, _Sleeper]] = attrs.field(factory=list, init=False)
     _count: int = attrs.field(default=0, init=False)
     _gone: int = attrs.field(default=0, init=False)
     _watched: bool = attrs.field(default=False, init=False)
@@ -50,8 +49,8 @@ class Sleepers:
         :param now: reads the clock
         """
         self._count += 1
-        me = _Sleeper(moment, self._count)
-        heapq.heappush(self._heap, me)
+        me = _Sleeper()
+        heapq.heappush(self._heap, (moment, self._count, me))
         if self._until is not None and moment < self._until:
             self.look_again()
         try:
@@ -75,7 +74,7 @@ class Sleepers:
         self._watched = True
         try:
             while not self._wake(me, now()):
-                self._until = self._heap[0].moment
+                self._until = self._heap[0][0]
                 self._changed = anyio.Event()
                 remaining = (self._until - now()).total_seconds()
                 with anyio.move_on_after(min(max(remaining, 0.0), self._look_again_seconds)):
@@ -86,8 +85,8 @@ class Sleepers:
 
     def _wake(self, me: _Sleeper, now: datetime) -> bool:
         """Wake everybody whose moment has come; tell whether ``me`` was among them."""
-        while self._heap and (self._heap[0].gone or self._heap[0].moment <= now):
-            sleeper = heapq.heappop(self._heap)
+        while self._heap and (self._heap[0][2].gone or self._heap[0][0] <= now):
+            _, _, sleeper = heapq.heappop(self._heap)
             if sleeper.gone:
                 self._gone -= 1
             sleeper.awake = True
@@ -98,15 +97,15 @@ class Sleepers:
         me.gone = True
         self._gone += 1
         if self._gone > max(_FEW, len(self._heap) // 2):
-            self._heap = [sleeper for sleeper in self._heap if not sleeper.gone]
+            self._heap = [entry for entry in self._heap if not entry[2].gone]
             heapq.heapify(self._heap)
             self._gone = 0
 
     def _hand_over(self) -> None:
         if self._watched:
             return
-        while self._heap and self._heap[0].gone:
+        while self._heap and self._heap[0][2].gone:
             heapq.heappop(self._heap)
             self._gone -= 1
         if self._heap:
-            self._heap[0].event.set()
+            self._heap[0][2].event.set()

@@ -26,6 +26,7 @@ from sentrio.async_core._gather import cancelled_from_outside
 from sentrio.async_core._isolated import isolated
 from sentrio.async_core._slots import Slots, innermost
 from sentrio.async_core.scheduler import TaskPriority
+from sentrio.async_core.telemetry import span
 from sentrio.errors import ClosedError
 
 # How long closing the items may take when the consumer leaves.
@@ -73,21 +74,22 @@ class Streaming:
         self._slots.require_open()
         send, receive = anyio.create_memory_object_stream[Any](0)
         failure: Exception | None = None
-        try:
-            async with receive, anyio.create_task_group() as tg:
-                tg.start_soon(self._run, send, name="sentrio: stream")
-                try:
-                    yield Results(self, receive)
-                except Exception as exc:  # noqa: BLE001  # raised below, outside of the group, as it is
-                    failure = exc
-                tg.cancel_scope.cancel()
-        finally:
-            await self._close_source()
-        if failure is not None:
-            if self._error is not None:
-                failure.add_note(f"besides, a task of the stream raised {type(self._error).__name__}")
-            raise failure
-        self.raise_error()  # that the consumer left too early to see
+        with span("sentrio.runner.stream"):
+            try:
+                async with receive, anyio.create_task_group() as tg:
+                    tg.start_soon(self._run, send, name="sentrio: stream")
+                    try:
+                        yield Results(self, receive)
+                    except Exception as exc:  # noqa: BLE001  # raised below, outside of the group, as it is
+                        failure = exc
+                    tg.cancel_scope.cancel()
+            finally:
+                await self._close_source()
+            if failure is not None:
+                if self._error is not None:
+                    failure.add_note(f"besides, a task of the stream raised {type(self._error).__name__}")
+                raise failure
+            self.raise_error()  # that the consumer left too early to see
 
     def raise_error(self) -> None:
         """Raise the first error, if there is one that was not raised yet."""

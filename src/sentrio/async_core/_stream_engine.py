@@ -1,31 +1,36 @@
-"""How a stream runs: plain generators for the stages, and one loop that awaits for all of them.
+"""How a stream runs: one loop that takes an item at a time through all stages, and awaits for all of them.
 
-A stage is a generator over its predecessor, which is several times faster than an async generator. What has
-to be awaited (such as the result of an async function) a stage leaves in the :class:`Link` as a request and
-yields :data:`PAUSE`, which all later stages pass on, up to :class:`StreamIterator`: it awaits the request and
-asks again. The items of an async source are awaited before the chain is asked, which spares that detour.
+A stage is an :class:`Op`: a plain call for each item. One loop for all of them, in one coroutine, is what makes a
+chain cost less than async generators that are put one into another, and lets any function be async.
 """
 
 from __future__ import annotations
 
-__all__ = ("PAUSE", "AsyncOrigin", "Link", "Origin", "Stage", "StreamIterator", "SyncOrigin", "origin_of")
+__all__ = (
+    "SKIP",
+    "Link",
+    "Meter",
+    "Op",
+    "Origin",
+    "Source",
+    "Stage",
+    "StreamIterator",
+)
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
-from itertools import islice
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from time import perf_counter
-from types import TracebackType
-from typing import Any, Generic, Protocol, Self, TypeVar, cast
+from types import CoroutineType, TracebackType
+from typing import Any, Generic, NamedTuple, Protocol, Self, TypeVar
 
 import anyio
 import anyio.lowlevel
 
-from sentrio.async_core._checks import close_coroutine
-from sentrio.async_core.background import BackgroundTask
+from sentrio.async_core.telemetry import Span, is_active, metric_counter, span
 
 T_co = TypeVar("T_co", covariant=True)
 
-#: Yielded by a stage instead of an item: ask again after the link's request has been answered.
-PAUSE: Any = type("Pause", (), {"__repr__": lambda self: "PAUSE"})()
+#: What a folding :class:`Op` returns for an item that it keeps to itself.
+SKIP: Any = type("Skip", (), {"__repr__": lambda self: "SKIP"})()
 
 _END: Any = object()
 
@@ -35,256 +40,260 @@ _YIELD_SECONDS = 0.004
 # The clock is not read for every item; how many pass between two readings adapts to what they cost.
 _GLANCE_SECONDS = 0.001
 _MOST_BETWEEN_GLANCES = 256
-_AWAITS_BETWEEN_GLANCES = 64
 
-# The finaliser of a source that nobody waits for.
-_CLEANUP_SECONDS = 3.0
+_items_out = metric_counter("sentrio.stream.items")
+_passes = metric_counter("sentrio.stream.passes")
 
-Chain = Iterator[Any]
-Stage = Callable[[Chain, "Link"], Generator[Any, None, None]]
+
+class Op(NamedTuple):
+    """What a stage does with one item, in one iteration."""
+
+    #: ``False``: ``call(item)`` is the next item; ``True``: it tells whether ``item`` stays; a coroutine is
+    #: awaited. ``None``: ``call(item)`` is the next item or :data:`SKIP`, and never a coroutine.
+    keeps: bool | None
+    call: Callable[[Any], Any]
+    flush: Callable[[], Any] | None = None  #: gives, at the end, what is left, or :data:`SKIP`
 
 
 class Link:
-    """What the stages of one iteration and its loop tell each other."""
+    """What the stages of one iteration tell its loop."""
 
-    __slots__ = (
-        "answer",
-        "close",
-        "closer",
-        "count",
-        "drop",
-        "ended",
-        "finished",
-        "item",
-        "request",
-        "step",
-        "stopped",
-        "task",
-        "yielded",
-    )
+    __slots__ = ("ended", "first")
 
     def __init__(self) -> None:
-        self.request: Awaitable[Any] | None = None  #: to be awaited; ``None`` asks for a turn of the loop
-        self.answer: Any = None
-        self.stopped = False  #: the request raised StopAsyncIteration
-        self.step: Callable[[], Awaitable[Any]] | None = None  #: asks an async source for an item
-        self.item: Any = PAUSE  #: what it answered, until the chain takes it
-        self.ended = False  #: it has no more
-        self.finished = False  #: no more is wanted of it
-        self.yielded = perf_counter()
-        self.count = 0
-        self.close: Callable[[], Awaitable[object]] | None = None  #: closes an async source
-        self.drop: Callable[[], object] | None = None  #: closes a source that is a plain generator
-        self.task: BackgroundTask[None] | None = None  #: works ahead for this iteration
-        self.closer: BackgroundTask[None] | None = None  #: closes the source if the iteration is forgotten
+        self.ended = False  #: the source has no more, or no more is wanted of it
+        self.first = 0  #: the first stage that is still worth asking what is left
 
-    def turn_is_due(self) -> bool:
-        """Tell, now and then, whether the event loop has waited long enough for its turn."""
-        self.count += 1
-        if self.count < _AWAITS_BETWEEN_GLANCES:
-            return False
-        self.count = 0
-        return perf_counter() - self.yielded > _YIELD_SECONDS
+    def finish(self, index: int) -> None:
+        """Tell that stage ``index`` has had enough."""
+        self.ended = True
+        self.first = max(self.first, index + 1)
+
+
+#: Begins one iteration of a stage, given its link and its place in the chain.
+Stage = Callable[[Link, int], Op]
+
+
+class Meter:
+    """Counts what comes out of one iteration, for telemetry."""
+
+    __slots__ = ("_ended", "_items", "_own", "_span")
+
+    def __init__(self, around: Span | None) -> None:
+        self._own = around is None
+        self._span = span("sentrio.stream").start() if around is None else around
+        self._items = 0
+        self._ended = False
+
+    def count(self, item: Any) -> Any:
+        """Count an item that is given out."""
+        self._items += 1
+        return item
+
+    def end(self, kind: type[BaseException] | None = None, *, left: bool = False) -> None:
+        """Report, the first time that it is called.
+
+        :param kind: the type of the exception that ended the iteration
+        :param left: whether it was left before its end
+        """
+        if self._ended:
+            return
+        self._ended = True
+        outcome = "left" if left else "finished"
+        if kind is not None:
+            outcome = "failed" if issubclass(kind, Exception) else "cancelled"
+        self._span.set_attribute("sentrio.stream.items", self._items)
+        self._span.set_attribute("sentrio.stream.outcome", outcome)
+        if self._own:
+            self._span.end(kind)
+        _items_out(self._items)
+        _passes(1, outcome=outcome)
+
+
+class Source(Protocol):
+    """Where the items of one iteration come from: ``items`` if that is an iterator, else ``step``."""
+
+    @property
+    def items(self) -> Iterator[Any] | None: ...
+
+    @property
+    def step(self) -> Callable[[], Awaitable[Any]]:
+        """Return the next item, or raise ``StopAsyncIteration``."""
+        ...
+
+    def begin(self) -> None:
+        """Called once, in the event loop, before the first item is asked for."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close it, and wait until whatever worked ahead has ended."""
+        ...
+
+    def drop(self) -> None:
+        """Do what can be done at once, because the iteration was forgotten."""
+        ...
 
 
 class Origin(Protocol):
     """Where the items of a stream come from."""
 
-    def feed(self, link: Link, *, bare: bool) -> Chain:
-        """Begin to yield items. ``bare`` tells that nobody promises to close the iteration."""
+    def open(self, *, bare: bool) -> Source:
+        """Begin an iteration. ``bare`` tells that nobody promises to close it."""
         ...
-
-
-class SyncOrigin:
-    """Any iterable."""
-
-    def __init__(self, source: Any) -> None:
-        self._source = source
-        self._once = iter(source) is source
-        self._used = False
-
-    def feed(self, link: Link, *, bare: bool) -> Chain:
-        _refuse_second_use(self)
-        iterator = iter(self._source)
-        if isinstance(iterator, Generator):
-            link.drop = iterator.close
-        return self._feed(iterator, link)
-
-    @staticmethod
-    def _feed(iterator: Iterator[Any], link: Link) -> Chain:
-        several = 1
-        while True:
-            started = perf_counter()
-            yield from islice(iterator, several - 1)
-            try:
-                item = next(iterator)  # `islice` does not tell whether it has reached the end
-            except StopIteration:
-                return
-            yield item
-            now = perf_counter()
-            if now - started < _GLANCE_SECONDS:
-                several = min(2 * several, _MOST_BETWEEN_GLANCES)
-            elif now - started > 2 * _GLANCE_SECONDS:
-                several = max(several // 4, 1)
-            if now - link.yielded > _YIELD_SECONDS:
-                yield PAUSE
-
-
-class AsyncOrigin:
-    """Any async iterable."""
-
-    def __init__(self, source: Any) -> None:
-        self._source = source
-        # Asking an async generator for its iterator is free; asking anything else may have effects.
-        self._once = isinstance(source, AsyncIterator)
-        self._used = False
-
-    def feed(self, link: Link, *, bare: bool) -> Chain:
-        _refuse_second_use(self)
-        iterator = aiter(self._source)
-        close = getattr(iterator, "aclose", None)
-        link.close = close
-        link.step = iterator.__anext__
-        # Iterations of our own close their sources themselves when they are forgotten.
-        guarded = bare and close is not None and not isinstance(iterator, StreamIterator)
-        return self._feed(iterator, link, guarded)
-
-    @staticmethod
-    def _feed(iterator: Any, link: Link, guarded: bool) -> Chain:
-        if guarded:
-            link.closer = BackgroundTask.start_soon(_close_when_left, iterator, name="sentrio: close a source")
-        while not link.ended:
-            item, link.item = link.item, PAUSE
-            yield item
-
-
-def _refuse_second_use(origin: Any) -> None:
-    if origin._used and origin._once:
-        raise RuntimeError("this stream has been used, and its source can be read only once; make a new one")
-    origin._used = True
-
-
-async def _close_when_left(source: Any) -> None:
-    try:
-        await anyio.sleep_forever()
-    finally:
-        with anyio.move_on_after(_CLEANUP_SECONDS, shield=True):
-            await source.aclose()
-
-
-def origin_of(source: Any) -> Origin:
-    """Return the origin for whatever a stream is made of.
-
-    :raises TypeError: if it can not be iterated over
-    """
-    own = getattr(source, "_stream_origin_", None)
-    if own is not None:
-        return cast("Origin", own())
-    if hasattr(source, "__aiter__"):
-        return AsyncOrigin(source)
-    if hasattr(source, "__iter__"):
-        return SyncOrigin(source)
-    raise TypeError(f"a stream needs an iterable or an async iterable, got {source!r}")
 
 
 class StreamIterator(Generic[T_co]):
     """One pass over a stream, for ``async for``; ``async with`` closes its sources at once."""
 
-    __slots__ = ("__weakref__", "_busy", "_chain", "_closed", "_link")
+    # Passes inside of other passes are not measured; those that a user sees are given a meter by `measured`.
+    __slots__ = (
+        "__weakref__",
+        "_begun",
+        "_busy",
+        "_closed",
+        "_flushes",
+        "_glanced",
+        "_left",
+        "_link",
+        "_meter",
+        "_ops",
+        "_several",
+        "_source",
+        "_yielded",
+    )
 
     def __init__(self, origin: Origin, stages: tuple[Stage, ...], *, bare: bool) -> None:
         self._closed = True  # until there is something to close
-        self._busy = False
+        self._busy = self._begun = False
         self._link = Link()
-        chain = origin.feed(self._link, bare=bare)
-        for stage in stages:
-            chain = stage(chain, self._link)
-        self._chain = chain
+        begun = [stage(self._link, index) for index, stage in enumerate(stages)]
+        self._ops = [(op.keeps, op.call) for op in begun]
+        self._flushes = [op.flush for op in begun]
+        self._meter: Meter | None = None
+        self._left = self._several = 1  # items until the next glance at the clock
+        self._glanced = self._yielded = perf_counter()
+        self._source = origin.open(bare=bare)
         self._closed = False
+
+    def measured(self, around: Span | None = None) -> Self:
+        """Report this iteration to telemetry, if anybody listens.
+
+        :param around: a span that lasts as long as the iteration; ``None`` makes one
+        """
+        if is_active():
+            self._meter = Meter(around)
+            self._ops.append((None, self._meter.count))
+            self._flushes.append(None)
+        return self
 
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> T_co:
-        if self._busy:
-            raise RuntimeError("another task is waiting for the next item of this iteration")
-        self._busy = True
-        try:
-            item = await self._next()
-        except GeneratorExit:
-            raise  # whoever closes this coroutine does not let it await
-        except BaseException:
-            self._busy = False
-            await self.aclose()
-            raise
-        self._busy = False
-        if item is _END:
-            await self.aclose()
-            raise StopAsyncIteration
-        return item  # type: ignore[no-any-return]
+    # Not `async def`: a coroutine around a coroutine would cost every item as much as a stage.
+    def __anext__(self) -> Coroutine[Any, Any, T_co]:
+        return self._run(None)
 
     async def drain(self, take: Callable[[T_co], object]) -> None:
         """Call ``take`` with every item."""
-        if self._link.step is not None:
-            while (item := await self._next()) is not _END:
-                take(item)
-            return
-        while True:
-            for item in self._chain:
-                if item is PAUSE:
-                    break
-                take(item)
-            else:
-                return
-            await self._pause()
+        await self._run(take)
 
-    async def _next(self) -> Any:
-        link, chain, end = self._link, self._chain, _END
-        step = link.step
-        if step is not None and not link.ended and not link.finished:
-            left = 1 if link.turn_is_due() else _AWAITS_BETWEEN_GLANCES
-            # One item in gives at most one out: the chain is not asked again before the next one is in.
-            while True:
-                left -= 1
-                if not left:
-                    left = _AWAITS_BETWEEN_GLANCES
-                    if perf_counter() - link.yielded > _YIELD_SECONDS:
-                        await self._pause()
-                try:
-                    link.item = await step()
-                except StopAsyncIteration:
-                    link.ended = True
-                    break
-                item = next(chain, end)
-                while item is PAUSE and link.request is not None:
-                    await self._pause()
-                    item = next(chain, end)
-                if item is not PAUSE:
-                    return item
-        for item in chain:
-            if item is not PAUSE:
-                return item
-            await self._pause()
-        return _END
+    async def _run(self, take: Callable[[Any], object] | None) -> Any:  # noqa: C901
+        """Return the next item, or give all items to ``take``.
 
-    async def _pause(self) -> None:
-        """Do what the chain has asked for: await its request, or give the event loop a turn."""
-        link = self._link
-        request, link.request = link.request, None
-        link.stopped = False
+        One loop, because every item pays for whatever is called from here.
+        """
+        if self._busy:
+            raise RuntimeError("another task is waiting for the next item of this iteration")
+        self._busy = True
+        link, left, every_op = self._link, self._left, self._ops
+        items, step = self._source.items, self._source.step
+        coroutine, skip, end = CoroutineType, SKIP, _END  # local names are quicker
         try:
-            # Before the request: a cancellation here loses no item that has been answered.
-            if request is None or link.turn_is_due():
-                await anyio.lowlevel.checkpoint()
-                link.yielded = perf_counter()
-            if request is not None:
-                pending, request = request, None
-                try:
-                    link.answer = await pending
-                except StopAsyncIteration:
-                    link.stopped = True
-        finally:
-            close_coroutine(request)  # one that was not begun
+            while True:
+                ops = every_op
+                if link.ended:
+                    item, ops = self._left_over()
+                    if item is end:
+                        break
+                else:
+                    left -= 1
+                    if not left:
+                        # Before an item is asked for: a cancellation here loses none.
+                        await self._glance()
+                        left = self._several
+                    if items is not None:
+                        item = next(items, end)
+                        if item is end:
+                            link.ended = True
+                            continue
+                    else:
+                        try:
+                            item = await step()
+                        except StopAsyncIteration:
+                            link.ended = True
+                            continue
+                for keeps, call in ops:
+                    result = call(item)
+                    if keeps is None:
+                        if result is skip:
+                            break
+                        item = result
+                        continue
+                    if result.__class__ is coroutine:
+                        result = await result
+                    if not keeps:
+                        item = result
+                    elif not result:
+                        break
+                else:
+                    if take is None:
+                        self._left, self._busy = left, False
+                        return item
+                    take(item)
+        except GeneratorExit:
+            raise  # whoever closes this coroutine does not let it await
+        except BaseException as exc:
+            self._busy = False
+            self._report(type(exc))
+            await self.aclose()
+            _refuse_early_end(exc)
+            raise
+        self._busy = False
+        self._report()
+        await self.aclose()
+        if take is None:
+            raise StopAsyncIteration
+        return None
+
+    def _report(self, kind: type[BaseException] | None = None, *, left: bool = False) -> None:
+        if self._meter is not None:
+            self._meter.end(kind, left=left)
+
+    def _left_over(self) -> tuple[Any, list[tuple[bool | None, Callable[[Any], Any]]]]:
+        """Return what the next stage has kept to itself, and the stages after it; at the end, the end."""
+        link = self._link
+        while link.first < len(self._ops):
+            flush = self._flushes[link.first]
+            link.first += 1
+            if flush is not None and (item := flush()) is not SKIP:
+                return item, self._ops[link.first :]
+        return _END, []
+
+    async def _glance(self) -> None:
+        """Look at the clock, and give the event loop its turn if it has waited for long enough."""
+        if not self._begun:
+            self._begun = True
+            self._source.begin()
+        now = perf_counter()
+        taken = now - self._glanced
+        if taken < _GLANCE_SECONDS:
+            self._several = min(2 * self._several, _MOST_BETWEEN_GLANCES)
+        elif taken > 2 * _GLANCE_SECONDS:
+            self._several = max(self._several // 4, 1)
+        if now - self._yielded > _YIELD_SECONDS:
+            await anyio.lowlevel.checkpoint()
+            now = self._yielded = perf_counter()
+        self._glanced = now
 
     async def aclose(self) -> None:
         """Close the sources, and wait until whatever worked ahead has ended. Closing again does nothing.
@@ -296,19 +305,10 @@ class StreamIterator(Generic[T_co]):
         if self._busy:
             raise RuntimeError("another task is waiting for the next item of this iteration")
         self._closed = True
-        link, self._link = self._link, Link()
-        chain, self._chain = self._chain, iter(())
-        chain.close()  # type: ignore[attr-defined]  # every chain is a generator
-        del chain
-        try:
-            if link.drop is not None:
-                link.drop()
-            if link.close is not None:
-                await link.close()
-        finally:
-            for task in (link.task, link.closer):
-                if task is not None:
-                    await task.aclose()
+        self._report(left=True)
+        # Whoever asks once more is at the end.
+        self._link.finish(len(self._ops))
+        await self._source.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -321,5 +321,11 @@ class StreamIterator(Generic[T_co]):
     def __del__(self) -> None:
         # A bare `async for` that was left early. Tasks end and async sources are closed by the background
         # tasks that are forgotten together with this object.
-        if not self._closed and self._link.drop is not None:
-            self._link.drop()
+        if not self._closed:
+            self._report(left=True)
+            self._source.drop()
+
+
+def _refuse_early_end(exc: BaseException) -> None:
+    if isinstance(exc, StopAsyncIteration):
+        raise RuntimeError("a function of a stream raised StopAsyncIteration") from exc  # noqa: TRY004

@@ -17,7 +17,7 @@ import anyio
 import anyio.abc
 import attrs
 
-from sentrio.async_core._stream_engine import PAUSE, Chain, Link, StreamIterator
+from sentrio.async_core._stream_engine import Source, StreamIterator
 from sentrio.async_core.background import BackgroundTask
 
 # How far each source of a merge may run ahead of the reader: enough to spare most of the task switches.
@@ -124,19 +124,35 @@ async def _run(body: Callable[[_Outlet], Awaitable[None]], outlet: _Outlet) -> N
         outlet.end(anyio.BrokenResourceError())
 
 
-def _items(link: Link, outlet: _Outlet, name: str, body: Callable[[_Outlet], Awaitable[None]]) -> Chain:
-    link.task = BackgroundTask.start_soon(_run, body, outlet, name=name)
-    while True:
-        if outlet.filled:
-            if link.turn_is_due():
-                yield PAUSE
-            yield outlet.take().value
-        elif outlet.ended:
-            outlet.finish()
-            return
-        else:
-            link.request = outlet.wait()
-            yield PAUSE
+class _Ahead:
+    """The source of an iteration that a background task works for."""
+
+    items = None
+
+    def __init__(self, name: str, body: Callable[[_Outlet], Awaitable[None]]) -> None:
+        self._name = name
+        self._body = body
+        self._outlet = _Outlet()
+        self._task: BackgroundTask[None] | None = None
+
+    def begin(self) -> None:
+        self._task = BackgroundTask.start_soon(_run, self._body, self._outlet, name=self._name)
+
+    async def step(self) -> Any:
+        outlet = self._outlet
+        while not outlet.filled:
+            if outlet.ended:
+                outlet.finish()
+                raise StopAsyncIteration
+            await outlet.wait()
+        return outlet.take().value
+
+    async def aclose(self) -> None:
+        if self._task is not None:
+            await self._task.aclose()
+
+    def drop(self) -> None:
+        pass  # the task is forgotten together with this object
 
 
 class Merge:
@@ -145,8 +161,8 @@ class Merge:
     def __init__(self, openers: tuple[Opener, ...]) -> None:
         self._openers = openers
 
-    def feed(self, link: Link, *, bare: bool) -> Chain:
-        return _items(link, _Outlet(), "sentrio: merge", self._body)
+    def open(self, *, bare: bool) -> Source:
+        return _Ahead("sentrio: merge", self._body)
 
     async def _body(self, outlet: _Outlet) -> None:
         async def pump(opener: Opener) -> None:
@@ -174,8 +190,8 @@ class ConcurrentMap:
         self._limit = limit
         self._ordered = ordered
 
-    def feed(self, link: Link, *, bare: bool) -> Chain:
-        return _items(link, _Outlet(), "sentrio: map", self._body)
+    def open(self, *, bare: bool) -> Source:
+        return _Ahead("sentrio: map", self._body)
 
     async def _body(self, outlet: _Outlet) -> None:
         async def work(item: Any, slot: _Slot) -> None:
@@ -229,33 +245,8 @@ class TimedBatches:
         self._size = size
         self._timeout = timeout
 
-    def feed(self, link: Link, *, bare: bool) -> Chain:
-        return self._feed(link, _Outlet())
-
-    def _feed(self, link: Link, outlet: _Outlet) -> Chain:
-        link.task = BackgroundTask.start_soon(_run, self._body, outlet, name="sentrio: batch")
-        batch: list[Any] = []
-        deadline = float("inf")
-        while True:
-            if outlet.filled:
-                slot = outlet.take()
-                if not batch and slot.arrived is not None:
-                    deadline = slot.arrived + self._timeout
-                batch.append(slot.value)
-                full = len(batch) == self._size
-            elif outlet.ended and not batch:
-                outlet.finish()
-                return
-            else:
-                full = bool(batch) and (outlet.ended or anyio.current_time() >= deadline)
-                if not full:
-                    link.request = outlet.wait(deadline)
-                    yield PAUSE
-            if full:
-                yield batch
-                batch, deadline = [], float("inf")
-            elif link.turn_is_due():
-                yield PAUSE
+    def open(self, *, bare: bool) -> Source:
+        return _Batching("sentrio: batch", self._body, self._size, self._timeout)
 
     async def _body(self, outlet: _Outlet) -> None:
         room = _Room(self._size)
@@ -263,3 +254,31 @@ class TimedBatches:
             async for item in items:
                 outlet.put(room, item)
                 await room.wait()
+
+
+class _Batching(_Ahead):
+    def __init__(self, name: str, body: Callable[[_Outlet], Awaitable[None]], size: int, timeout: float) -> None:
+        super().__init__(name, body)
+        self._size = size
+        self._timeout = timeout
+
+    async def step(self) -> list[Any]:
+        outlet = self._outlet
+        batch: list[Any] = []
+        deadline = float("inf")
+        while len(batch) < self._size:
+            if outlet.filled:
+                slot = outlet.take()
+                if not batch and slot.arrived is not None:
+                    deadline = slot.arrived + self._timeout
+                batch.append(slot.value)
+            elif outlet.ended:
+                if not batch:
+                    outlet.finish()
+                    raise StopAsyncIteration
+                break
+            elif anyio.current_time() >= deadline:
+                break
+            else:
+                await outlet.wait(deadline)
+        return batch

@@ -20,6 +20,7 @@ from typing import Self
 
 import anyio.lowlevel
 
+from sentrio.async_core.telemetry import metric_counter, span
 from sentrio.async_core.threads import call_sync
 
 logger = logging.getLogger("sentrio.async_core.file")
@@ -34,6 +35,8 @@ _YIELD_SECONDS = 0.004
 
 # How long a cancelled caller waits for a folder that does not answer.
 _GRACE_SECONDS = 5.0
+
+_files_found = metric_counter("sentrio.file.walk.files")
 
 
 class NamePattern:
@@ -105,6 +108,8 @@ class FolderWalk:
         self._ended = False
         self._count = 0
         self._yielded = 0.0
+        self._span = span("sentrio.file.walk", **{"file.path": self._root, "sentrio.file.pattern": pattern})
+        self._total = 0
 
     def __aiter__(self) -> Self:
         return self
@@ -112,12 +117,17 @@ class FolderWalk:
     async def __anext__(self) -> Path:
         while not self._found:
             if self._ended:
+                self._span.end()
                 raise StopAsyncIteration
+            if self._waiting is None:
+                self._span.start()
             try:
                 await call_sync(self._step, abandon_after=_GRACE_SECONDS)
-            except BaseException:
+            except BaseException as exc:
                 self._ended = True
+                self._span.end(type(exc))
                 raise
+            self._report()
             self._yielded = time.perf_counter()
         # Whoever does much with each file, and awaits nothing, would hold the loop for a whole harvest.
         self._count += 1
@@ -132,6 +142,7 @@ class FolderWalk:
         """Stop walking."""
         self._ended = True
         self._found.clear()
+        self._span.end()
         self._leave_folder()
 
     async def __aenter__(self) -> Self:
@@ -145,6 +156,14 @@ class FolderWalk:
     def __del__(self) -> None:
         # A bare `async for` that is left early: without this, the open folder would be complained about.
         self._leave_folder()
+        if hasattr(self, "_span"):
+            self._span.end()
+
+    def _report(self) -> None:
+        if self._found:
+            self._total += len(self._found)
+            _files_found(len(self._found))
+            self._span.set_attribute("sentrio.file.walk.files", self._total)
 
     def _leave_folder(self) -> None:
         folder, self._folder = getattr(self, "_folder", None), None

@@ -21,9 +21,12 @@ from sentrio.async_core._checks import check_number
 from sentrio.async_core._thread_steps import GRACE_SECONDS, clean_up
 from sentrio.async_core._tracker import Tracker
 from sentrio.async_core._walk import NamePattern
+from sentrio.async_core.telemetry import metric_counter
 from sentrio.async_core.threads import call_sync
 
 T = TypeVar("T")
+
+_changes_seen = metric_counter("sentrio.file.watch.changes")
 
 
 class FileChangeKind(StrEnum):
@@ -152,6 +155,8 @@ class FolderWatch:
                     raise StopAsyncIteration
                 await self._wait()
                 found = await self._in_thread(self._tracker.step)
+                for _, kind in found:
+                    _changes_seen(1, kind=kind)
                 self._changes += [
                     FileChange(Path(self._directory, path), FileChangeKind(kind)) for path, kind in found
                 ]

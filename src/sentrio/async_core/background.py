@@ -24,7 +24,6 @@ __all__ = (
     "BackgroundTask",
     "async_background",
     "async_run",
-    "cancellation_is_real",
     "current_task_id",
     "default_backend",
     "loop_time_is_virtual",
@@ -440,17 +439,6 @@ def current_task_id() -> int:
     return id(task)
 
 
-def cancellation_is_real() -> bool:
-    """Tell, where a cancellation was caught, whether somebody has cancelled the running task.
-
-    On asyncio anybody may raise a ``CancelledError`` of his own; on trio nobody can.
-    """
-    task = None
-    with suppress(RuntimeError):
-        task = asyncio.current_task()
-    return task is None or task.cancelling() > 0 or anyio.get_current_task().has_pending_cancellation()
-
-
 def postpone_cancellation() -> None:
     """Have a cancellation that was caught just now delivered again, at the next checkpoint.
 
@@ -467,7 +455,7 @@ def postpone_cancellation() -> None:
 
 def loop_time_is_virtual() -> bool:
     """Tell whether the running event loop's clock is one that tests bend: ``trio.testing.MockClock``."""
-    with suppress(anyio.NoEventLoopError):
+    with suppress(RuntimeError):  # no loop runs, or, in a worker thread, not here
         if hasattr(_running_loop(), "run_sync_soon"):
             import trio
 

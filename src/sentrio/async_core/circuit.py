@@ -10,7 +10,6 @@ from __future__ import annotations
 __all__ = ("Attempt", "CircuitBreaker", "CircuitState", "CircuitStatistics")
 
 import enum
-import math
 import time
 import weakref
 from collections import deque
@@ -22,7 +21,7 @@ import anyio
 import anyio.lowlevel
 import attrs
 
-from sentrio.async_core._checks import known_options
+from sentrio.async_core._checks import check_count, check_number, field_check, known_options
 from sentrio.async_core.telemetry import metric_counter
 from sentrio.errors import CircuitOpenError
 
@@ -79,29 +78,6 @@ class _Mark:
         return time.monotonic() - self.monotonic
 
 
-def _at_least_one(_: object, field: attrs.Attribute[int], value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{field.name} must be an integer, got {value!r}")
-    if value < 1:
-        raise ValueError(f"{field.name} must be at least 1, got {value!r}")
-
-
-def _seconds(_: object, field: attrs.Attribute[float], value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{field.name} must be a number of seconds, got {value!r}")
-    if not 0 <= value < math.inf:  # refuses NaN too, which compares false
-        raise ValueError(f"{field.name} must be at least 0 seconds and finite, got {value!r}")
-
-
-def _window(_: object, field: attrs.Attribute[float | None], value: object) -> None:
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{field.name} must be a number of seconds or None, got {value!r}")
-    if not 0 < value < math.inf:
-        raise ValueError(f"{field.name} must be above 0 seconds and finite, or None, got {value!r}")
-
-
 @known_options
 @attrs.define(eq=False)
 class CircuitBreaker:
@@ -121,11 +97,15 @@ class CircuitBreaker:
     :raises TypeError: if a value is not a number
     """
 
-    failure_threshold: int = attrs.field(default=5, validator=_at_least_one)
-    recovery_timeout: float = attrs.field(default=60.0, validator=_seconds)
-    success_threshold: int = attrs.field(default=2, validator=_at_least_one)
-    half_open_max: int = attrs.field(default=1, validator=_at_least_one)
-    window_seconds: float | None = attrs.field(default=None, validator=_window, kw_only=True)
+    failure_threshold: int = attrs.field(default=5, validator=field_check(check_count))
+    recovery_timeout: float = attrs.field(default=60.0, validator=field_check(check_number, unit=" seconds"))
+    success_threshold: int = attrs.field(default=2, validator=field_check(check_count))
+    half_open_max: int = attrs.field(default=1, validator=field_check(check_count))
+    window_seconds: float | None = attrs.field(
+        default=None,
+        validator=field_check(check_number, above=True, unit=" seconds", or_none=True),
+        kw_only=True,
+    )
     name: str = attrs.field(default="", validator=attrs.validators.instance_of(str), kw_only=True)
 
     _state: CircuitState = attrs.field(default=CircuitState.CLOSED, init=False)

@@ -41,10 +41,11 @@ class Clock:
         """
         if moment.tzinfo is None:
             raise ValueError(f"moment must have a time zone, got {moment!r}; write datetime(..., tzinfo=UTC)")
-        await anyio.lowlevel.checkpoint()
         if self.now() < moment:
             # Compared with many others, and two of the same zone would be compared by their walls' hands.
             await self._sleepers().sleep_until(moment.astimezone(UTC), self.now)
+        else:
+            await anyio.lowlevel.checkpoint()
 
     def _sleepers(self) -> Sleepers:
         """Return those who sleep by this clock in this event loop."""

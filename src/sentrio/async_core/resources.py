@@ -19,11 +19,15 @@ import attrs
 
 from sentrio.async_core._checks import check_count, check_seconds, known_options
 from sentrio.async_core.background import current_task_id
+from sentrio.async_core.telemetry import metric_counter
 from sentrio.errors import PoolClosedError
 
 T = TypeVar("T")
 
 logger = logging.getLogger("sentrio.async_core.resources")
+
+_made = metric_counter("sentrio.pool.created")
+_cleaned = metric_counter("sentrio.pool.cleaned")
 
 
 @attrs.frozen
@@ -274,6 +278,7 @@ class ResourcePool(Generic[T]):
         made = self._factory()
         resource: T = await made if inspect.isawaitable(made) else made
         self._created += 1
+        _made()
         if self._closed:
             await self._clean_up_logged(resource)
             self._require_open()
@@ -295,6 +300,7 @@ class ResourcePool(Generic[T]):
 
     async def _clean_up(self, resource: T) -> None:
         self._cleaned += 1
+        _cleaned()
         if self._cleanup is None:
             return
         reason = f"the clean-up took longer than {self._cleanup_timeout} s"

@@ -18,6 +18,7 @@ from sentrio.async_core._checks import (
     check_count,
     check_number,
     check_seconds,
+    field_check,
     known_options,
     number_from_environment,
     require_async,
@@ -33,22 +34,6 @@ IDEMPOTENT_METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PUT", "TRAC
 
 # What a server says that is busy, restarting, or behind a proxy that is: another try may help.
 RETRY_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
-
-
-def _check_retries(_: object, field: attrs.Attribute[Any], value: Any) -> None:
-    check_count(field.name, value, minimum=0)
-
-
-def _check_finite(_: object, field: attrs.Attribute[Any], value: Any) -> None:
-    check_number(field.name, value)
-
-
-def _check_share(_: object, field: attrs.Attribute[Any], value: Any) -> None:
-    check_number(field.name, value, maximum=1.0)
-
-
-def _check_timeout(_: object, field: attrs.Attribute[Any], value: Any) -> None:
-    check_seconds(field.name, value)
 
 
 def _check_statuses(_: object, field: attrs.Attribute[Any], value: frozenset[Any]) -> None:
@@ -121,8 +106,8 @@ class RetryPolicy:
     :raises sentrio.errors.UnknownOptionError: (a ``TypeError``) for an option that is not listed here
     """
 
-    max_retries: int = attrs.field(factory=_default_retries, validator=_check_retries)
-    backoff_factor: float = attrs.field(default=1.0, validator=_check_finite)
+    max_retries: int = attrs.field(factory=_default_retries, validator=field_check(check_count, minimum=0))
+    backoff_factor: float = attrs.field(default=1.0, validator=field_check(check_number))
     retry_statuses: frozenset[int] = attrs.field(
         default=RETRY_STATUSES, converter=_as_statuses, validator=_check_statuses
     )
@@ -130,9 +115,9 @@ class RetryPolicy:
         factory=_transport_errors, converter=_as_tuple, validator=_check_exceptions
     )
     retry_methods: frozenset[str] = attrs.field(default=IDEMPOTENT_METHODS, converter=_as_methods)
-    max_delay: float = attrs.field(default=60.0, validator=_check_finite)
-    jitter: float = attrs.field(default=0.1, validator=_check_share)
-    total_timeout: float | None = attrs.field(default=None, validator=_check_timeout)
+    max_delay: float = attrs.field(default=60.0, validator=field_check(check_number))
+    jitter: float = attrs.field(default=0.1, validator=field_check(check_number, maximum=1.0))
+    total_timeout: float | None = attrs.field(default=None, validator=field_check(check_seconds))
 
     def get_backoff_delay(self, attempt: int) -> float:
         """Return the seconds to wait after a failed try, without jitter.

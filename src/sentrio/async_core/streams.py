@@ -34,8 +34,10 @@ from typing import Any, Generic, Self, TypeVar, overload
 from sentrio.async_core import _stream_stages as stages
 from sentrio.async_core._checks import check_count, check_seconds
 from sentrio.async_core._queue import AsyncQueue, QueueStatistics
-from sentrio.async_core._stream_engine import Origin, Stage, StreamIterator, origin_of
+from sentrio.async_core._stream_engine import Origin, Stage, StreamIterator
+from sentrio.async_core._stream_sources import origin_of
 from sentrio.async_core._stream_tasks import ConcurrentMap, Merge, TimedBatches
+from sentrio.async_core.telemetry import span
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -182,10 +184,10 @@ class AsyncStream(Generic[T]):
         return value
 
     def __aiter__(self) -> StreamIterator[T]:
-        return self._open(bare=True)
+        return self._open(bare=True).measured()
 
     async def __aenter__(self) -> StreamIterator[T]:
-        self._entered.append(self._open(bare=False))
+        self._entered.append(self._open(bare=False).measured())
         return self._entered[-1]
 
     async def __aexit__(
@@ -200,8 +202,9 @@ class AsyncStream(Generic[T]):
         return partial(self._open, bare=False)
 
     async def _consume(self, take: Callable[[T], object]) -> None:
-        async with self._open(bare=False) as items:
-            await items.drain(take)
+        with span("sentrio.stream") as current:
+            async with self._open(bare=False).measured(current) as items:
+                await items.drain(take)
 
     def _with(self, stage: Stage) -> AsyncStream[Any]:
         stream = self._from(self._origin)

@@ -8,7 +8,7 @@ recorded, because they may hold what should not leave the process; their types a
 
 from __future__ import annotations
 
-__all__ = ("Span", "metric_counter", "metric_histogram", "span")
+__all__ = ("Span", "is_active", "metric_counter", "metric_histogram", "span")
 
 import logging
 import sys
@@ -63,12 +63,30 @@ def _tracer() -> Any:
     return _cached(provider, "tracer", lambda: provider.get_tracer(_SCOPE))
 
 
-def _instrument(kind: str, name: str) -> Any:
-    """Return a counter or histogram if the application has loaded the metrics API, else ``None``."""
+def _meter_provider() -> Any:
+    """Return the meter provider if the application has configured metrics, else ``None``."""
     metrics = sys.modules.get("opentelemetry.metrics")
     if metrics is None:
         return None
     provider = metrics.get_meter_provider()
+    # The API's own ones do nothing: they stand there as long as nobody has set a provider.
+    return None if type(provider).__module__.startswith("opentelemetry.metrics.") else provider
+
+
+def is_active() -> bool:
+    """Tell whether anybody listens: whether the application has configured tracing or metrics."""
+    try:
+        return _tracer() is not None or _meter_provider() is not None
+    except Exception as exc:  # noqa: BLE001  # a hook never changes an outcome
+        _report("looking for a provider", exc)
+        return False
+
+
+def _instrument(kind: str, name: str) -> Any:
+    """Return a counter or histogram if the application has configured metrics, else ``None``."""
+    provider = _meter_provider()
+    if provider is None:
+        return None
     return _cached(provider, f"{kind} {name}", lambda: getattr(provider.get_meter(_SCOPE), f"create_{kind}")(name))
 
 
@@ -111,6 +129,35 @@ class Span:
                 self._native.set_attribute(name, value if isinstance(value, _PLAIN) else str(value))
             except Exception as exc:  # noqa: BLE001  # a hook never changes an outcome
                 _report("setting an attribute", exc)
+
+    def start(self) -> Self:
+        """Begin, without becoming the parent of what happens meanwhile; :meth:`end` ends it.
+
+        For what ends in another place than it began in, such as an iteration. Everything else uses ``with``.
+        """
+        try:
+            tracer = _tracer()
+            if tracer is not None:
+                self._native = tracer.start_span(self._name, attributes=_attributes(self._attributes))
+        except Exception as exc:  # noqa: BLE001  # a hook never changes an outcome
+            _report("starting a span", exc)
+        return self
+
+    def end(self, kind: type[BaseException] | None = None) -> None:
+        """End what :meth:`start` began; ending it again does nothing.
+
+        :param kind: the type of the exception that ended it, if one did
+        """
+        native = self._native
+        if native is None:
+            return
+        try:
+            if kind is not None:
+                self._describe(kind)
+            self._native = None
+            native.end()
+        except Exception as exc:  # noqa: BLE001  # a hook never changes an outcome
+            _report("ending a span", exc)
 
     def __enter__(self) -> Self:
         try:

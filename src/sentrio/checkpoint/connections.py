@@ -13,9 +13,9 @@ from __future__ import annotations
 
 __all__ = ("Connections", "open_client", "prepare", "shared_connections")
 
-from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager
-from contextvars import ContextVar
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -36,49 +36,89 @@ class Connections:
 
     def __init__(self) -> None:
         self._loop: object = None
-        self._lock: anyio.Lock
+        self._lock: anyio.Lock | None = None
         self._client: AsyncHTTPClient | None = None
 
+    def open(self) -> None:
+        """Offer connections from now on, in the event loop that runs here; nothing is made before it is used."""
+        loop = _this_loop()
+        if self._loop is not loop:
+            self._loop, self._client, self._lock = loop, None, None
+
+    async def aclose(self) -> None:
+        """Close the connections. Harmless when done again."""
+        client, self._client, self._loop = self._client, None, None
+        if client is not None:
+            await client.__aexit__(None, None, None)
+
     async def __aenter__(self) -> Self:
-        if self._loop is not None:
-            raise RuntimeError("these Connections are open already; share them, or make others")
-        self._loop = _this_loop()
-        self._lock = anyio.Lock()
+        self.open()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        client, self._client, self._loop = self._client, None, None
-        if client is not None:
-            await client.__aexit__(kind, value, trace)
+        await self.aclose()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether they are open, in whatever event loop."""
+        return self._loop is not None
 
     @property
     def usable(self) -> bool:
         """Whether they are open, in the event loop that runs now."""
         return self._loop is not None and self._loop is _this_loop()
 
-    @contextmanager
-    def in_use(self) -> Generator[None]:
-        """Have the actions that run in this block, and in tasks that are started in it, use these connections."""
-        token = _current.set(self)
-        try:
-            yield
-        finally:
-            _current.reset(token)
+    def in_use(self) -> _InUse:
+        """Have the actions that run in this block, and in tasks that are started in it, use these connections.
+
+        If they are not open, the block uses what was current before.
+        """
+        return _InUse(self)
 
     async def client(self) -> AsyncHTTPClient:
-        """Return the client, which is made now if this is its first use."""
+        """Return the client, which is made now if this is its first use.
+
+        :raises RuntimeError: if the connections were closed meanwhile
+        """
+        if self._client is not None:
+            return self._client
+        if self._lock is None:
+            self._lock = anyio.Lock()
         async with self._lock:
             if self._client is None:
                 client = _new_client()
                 await client.__aenter__()
+                if not self.usable:
+                    await client.__aexit__(None, None, None)
+                    raise RuntimeError("the connections were closed by their owner")
                 self._client = client
             return self._client
 
 
-@asynccontextmanager
-async def shared_connections() -> AsyncGenerator[Connections]:
+class _InUse:
+    """A class, as the next one: each run passes through both, and a generator takes ten times as long."""
+
+    __slots__ = ("_connections", "_token")
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+        self._token: Token[Connections | None] | None = None
+
+    def __enter__(self) -> None:
+        if self._connections.is_open:
+            self._token = _current.set(self._connections)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._token is not None:
+            _current.reset(self._token)
+            self._token = None
+
+
+class shared_connections:  # noqa: N801  # a verb to those who use it
     """Share connections in this block: those that are current here, or new ones that are closed at its end.
 
     An application that runs checkpoints without a runner or a pool keeps connections between its runs like this::
@@ -87,13 +127,29 @@ async def shared_connections() -> AsyncGenerator[Connections]:
             for checkpoint in checkpoints:
                 await checkpoint.run_async()
     """
-    current = _current.get()
-    if current is not None and current.usable:
-        yield current
-        return
-    async with Connections() as connections:
-        with connections.in_use():
-            yield connections
+
+    __slots__ = ("_in_use", "_own")
+
+    def __init__(self) -> None:
+        self._own: Connections | None = None
+        self._in_use: _InUse
+
+    async def __aenter__(self) -> Connections:
+        current = _current.get()
+        if current is not None and current.is_open:
+            return current
+        self._own = own = Connections()
+        own.open()
+        self._in_use = own.in_use()
+        self._in_use.__enter__()
+        return own
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._own is not None:
+            self._in_use.__exit__(kind, value, trace)
+            await self._own.aclose()
 
 
 @asynccontextmanager
@@ -103,6 +159,7 @@ async def open_client() -> AsyncGenerator[AsyncHTTPClient]:
     if current is not None and current.usable:
         yield await current.client()
     else:
+        # Also where the current one belongs to another event loop, whose context a worker thread has a copy of.
         async with _new_client() as client:
             yield client
 

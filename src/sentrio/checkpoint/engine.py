@@ -132,7 +132,7 @@ class Engine:
     @property
     def is_serving(self) -> bool:
         """Whether the runner was started and has not ended."""
-        return self._runs is not None
+        return self.ended is not None and not self.ended.is_set()
 
     @property
     def is_stopping(self) -> bool:
@@ -184,7 +184,7 @@ class Engine:
         ended = self.ended = anyio.Event()
         error: BaseException | None = None
         try:
-            async with anyio.create_task_group() as runs:
+            async with self.execution.connections, anyio.create_task_group() as runs:
                 self._runs = runs
                 async with anyio.create_task_group() as watches:
                     await self._watch_all(watches, task_status)
@@ -197,10 +197,10 @@ class Engine:
             raise
         finally:
             self._runs = self._post = None
-            ended.set()
             self.execution.slots.close(cancel=False)
             is_cancellation = isinstance(error, anyio.get_cancelled_exc_class())
             self.buffer.end(None if is_cancellation else error)
+            ended.set()
 
     def _begin(self) -> None:
         self._post = loop_poster()

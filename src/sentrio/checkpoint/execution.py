@@ -18,6 +18,7 @@ from sentrio.async_core._gather import cancelled_from_outside
 from sentrio.async_core._slots import Slots, innermost
 from sentrio.async_core.background import postpone_cancellation
 from sentrio.checkpoint.checkpoint import Checkpoint
+from sentrio.checkpoint.connections import Connections
 from sentrio.checkpoint.result import CheckpointResult, CheckpointStatus
 from sentrio.checkpoint.run import CheckpointRun
 from sentrio.errors import ClosedError, OptionValueError
@@ -55,6 +56,7 @@ class Execution:
         self.slots = Slots(total, math.inf, owner, closed_error)
         self._keep_interrupted = keep_interrupted
         self._loop: object = None
+        self.connections = Connections()  #: of the actions, while the owner has them open
         self.completed_runs = 0
         self.failed_runs = 0
 
@@ -108,7 +110,8 @@ class Execution:
                     run = CheckpointRun(checkpoint, context)
                     token = innermost.set(ticket)
                     try:
-                        result = await run.execute()
+                        with self.connections.in_use():
+                            result = await run.execute()
                     finally:
                         innermost.reset(token)
             finally:

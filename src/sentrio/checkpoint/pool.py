@@ -72,6 +72,7 @@ class CheckpointPool:
     async def start(self) -> None:
         """Take work from now on. Starting again does nothing, or undoes a stop."""
         self._execution.open()
+        self._execution.connections.open()
         await anyio.lowlevel.checkpoint()
 
     async def submit(
@@ -148,6 +149,7 @@ class CheckpointPool:
             await slots.emptied()
         else:
             await cancel_all(slots)
+        await self._execution.connections.aclose()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -156,7 +158,10 @@ class CheckpointPool:
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        await end_of_block(self._execution.slots, failed=exc is not None)
+        try:
+            await end_of_block(self._execution.slots, failed=exc is not None)
+        finally:
+            await self._execution.connections.aclose()
 
     def statistics(self) -> PoolStatistics:
         """Return what the pool is doing right now."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import attrs
 
+from sentrio.checkpoint.connections import shared_connections
 from sentrio.checkpoint.result import ActionStatus, CheckpointResult, CheckpointStatus
 from sentrio.errors import SourceError
 from sentrio.validation.plan import SampleOptions
@@ -128,7 +129,8 @@ class CheckpointRun:
 
     async def _act(self, result: CheckpointResult) -> CheckpointResult:
         actions = self._checkpoint.actions
-        done = await self._checkpoint.execution_strategy.execute(actions, result)
+        async with shared_connections():
+            done = await self._checkpoint.execution_strategy.execute(actions, result)
         result = attrs.evolve(result, action_results=tuple(done))
         for action, outcome in zip(actions, done, strict=True):
             given = getattr(action, "_given", None)

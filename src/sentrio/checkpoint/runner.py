@@ -6,13 +6,13 @@ __all__ = ("AsyncCheckpointRunner", "AsyncRunnerConfig", "RunnerStatistics", "ru
 
 import signal
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import TracebackType
 from typing import Any, Self
 
 import anyio
 import anyio.lowlevel
 import attrs
-from anyio import AsyncContextManagerMixin
 from anyio.abc import TaskStatus
 
 from sentrio.async_core._checks import check_count, check_number
@@ -26,7 +26,7 @@ from sentrio.checkpoint.result import CheckpointResult
 from sentrio.errors import OptionValueError, RunningLoopError
 
 
-class AsyncCheckpointRunner(AsyncContextManagerMixin):
+class AsyncCheckpointRunner:
     """Runs checkpoints when their triggers are due, and whenever it is asked to.
 
     ::
@@ -61,6 +61,7 @@ class AsyncCheckpointRunner(AsyncContextManagerMixin):
     ) -> None:
         self._engine = Engine(_config(config, config_options), result_callback, error_callback)
         self._host: BackgroundTask[None] | None = None
+        self._block: AbstractAsyncContextManager[None] | None = None  # while it is used in `async with`
 
     @property
     def config(self) -> AsyncRunnerConfig:
@@ -108,13 +109,26 @@ class AsyncCheckpointRunner(AsyncContextManagerMixin):
         """
         await self._engine.serve(task_status=task_status)
 
+    async def __aenter__(self) -> Self:
+        block = self._served()
+        await block.__aenter__()
+        self._block = block
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        block, self._block = self._block, None
+        assert block is not None
+        await block.__aexit__(exc_type, exc, tb)
+
     @asynccontextmanager
-    async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
+    async def _served(self) -> AsyncGenerator[None]:
         failure: Exception | None = None
         async with anyio.create_task_group() as tg:
             await tg.start(self._engine.serve)
             try:
-                yield self
+                yield
             except Exception as exc:  # noqa: BLE001  # raised below, outside of the group, as it is
                 failure = exc
             self._engine.request_stop(None if failure is None else 0)

@@ -26,7 +26,8 @@ import attrs
 from sentrio import _options as options
 from sentrio.async_core._gather import cancelled_from_outside
 from sentrio.async_core.limits import Limit, borrowed, check_limit
-from sentrio.checkpoint.actions.base import Action, AsyncExecutable, acting_within
+from sentrio.checkpoint.actions.base import AsyncExecutable, acting_within, require_executor
+from sentrio.checkpoint.connections import Connections
 from sentrio.checkpoint.result import ActionResult, ActionStatus, CheckpointResult
 from sentrio.errors import OptionValueError, suggestion
 
@@ -34,9 +35,7 @@ logger = logging.getLogger("sentrio.checkpoint.strategies")
 
 
 def _executor(owner: Any, field: attrs.Attribute[Any], value: object) -> None:
-    if value is not None and not isinstance(value, Executor):
-        problem = f"executor must be a concurrent.futures.Executor, got {value!r}"
-        raise OptionValueError("AsyncExecutionContext", "executor", problem)
+    require_executor("AsyncExecutionContext", value)
 
 
 def _limit(owner: Any, field: attrs.Attribute[Any], value: object) -> None:
@@ -48,8 +47,8 @@ def _limit(owner: Any, field: attrs.Attribute[Any], value: object) -> None:
 class AsyncExecutionContext(metaclass=options.OptionsMeta):
     """Limits for one execution of actions, or for several that share them.
 
-    ``async with`` marks the part of a program that it is for; it has nothing of its own to be shut down, and
-    an executor that it was given is left to whoever made it.
+    ``async with`` marks the part of a program that it is for: in it, HTTP connections are shared. An executor
+    that it was given is left to whoever made it.
 
     :param executor: where sync actions run; ``None``: in worker threads of sentrio
     :param semaphore: held by each action while it runs: any async context manager, such as
@@ -66,17 +65,19 @@ class AsyncExecutionContext(metaclass=options.OptionsMeta):
     semaphore: Limit | None = attrs.field(default=None, validator=_limit)
     timeout: float | None = attrs.field(default=30.0, validator=options.optional(options.number(above=0)))
     cancel_on_first_error: bool = attrs.field(default=False, validator=options.flag())
+    connections: Connections = attrs.field(factory=Connections, init=False, repr=False)
 
     async def __aenter__(self) -> Self:
         await anyio.lowlevel.checkpoint()
         if self.semaphore is not None:
             borrowed(self.semaphore)  # one that belongs to another backend is refused before anything runs
+        self.connections.open()
         return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        return None
+        await self.connections.aclose()
 
 
 _NO_LIMITS = AsyncExecutionContext(timeout=None)
@@ -261,7 +262,7 @@ class _Execution:
             return
         async with nullcontext() if context.semaphore is None else borrowed(context.semaphore):
             self._begun.add(number)
-            with acting_within(context.timeout, context.executor):
+            with acting_within(context.timeout, context.executor), context.connections.in_use():
                 outcome = await _execute(action, self._checkpoint_result, context.timeout)
         self._results[number] = outcome
         if context.cancel_on_first_error and outcome.status is ActionStatus.ERROR and self._first_error is None:
@@ -290,7 +291,7 @@ async def _execute(
     action: AsyncExecutable, checkpoint_result: CheckpointResult, timeout: float | None
 ) -> ActionResult:
     """Run one action; whatever it raises or returns, there is one result."""
-    if timeout is None or isinstance(action, Action):  # which limits each of its attempts itself
+    if timeout is None or getattr(action, "limits_itself", False):  # each of its attempts
         timeout = float("inf")
     error: Exception
     with anyio.CancelScope(deadline=anyio.current_time() + timeout) as scope:

@@ -130,7 +130,7 @@ def _backend(given: dict[str, Any]) -> str:
 
 
 def _select(config: Config, names: list[str] | None, tags: list[str] | None) -> list[Checkpoint]:
-    """Return the checkpoints with these names, or with one of these tags, or all."""
+    """Return the checkpoints with these names, or with one of these tags, or all of a file that has some."""
     from sentrio.errors import OptionValueError, UnknownCheckpointError
 
     for name in names or ():
@@ -171,6 +171,22 @@ def _overridden(checkpoints: list[Checkpoint], fail_on: str | None, fail_fast: b
     return changed
 
 
+def _without_sites(config: Config, chosen: list[Checkpoint], names: list[str] | None) -> list[Checkpoint]:
+    """Leave out the checkpoint whose data only `sentrio pipeline` can name, since each site has its own."""
+    from sentrio.errors import ConfigurationError, OptionValueError, Problem
+
+    bound = config.pipeline.checkpoint if config.pipeline is not None else None
+    free = [checkpoint for checkpoint in chosen if checkpoint is not bound]
+    if bound is not None and len(free) < len(chosen):
+        problem = f"checkpoint {bound.name!r} has data for each site; `sentrio pipeline` runs it"
+        if names or not free:
+            raise OptionValueError("sentrio", "NAME", problem)
+        print(f"{problem}, and it is left out here", file=sys.stderr)
+    if not chosen:
+        raise ConfigurationError([Problem("", "there are no `checkpoints`", str(config.path))])
+    return free
+
+
 @app.command()
 def run(
     context: typer.Context,
@@ -191,7 +207,8 @@ def run(
     given = _begin(context, config=config, backend=backend, verbose=verbose, log_format=log_format)
     outputs = Outputs(format_, tuple(output or ()))
     loop = _backend(given)
-    chosen = _overridden(_select(_load(given), names, tag), fail_on, fail_fast)
+    loaded = _load(given)
+    chosen = _overridden(_without_sites(loaded, _select(loaded, names, tag), names), fail_on, fail_fast)
     raise typer.Exit(run_checkpoints(chosen, outputs, backend=loop))
 
 
@@ -257,7 +274,9 @@ def validate(
         print(problem, file=sys.stderr)
     if problems:
         raise typer.Exit(USAGE)
-    say(f"{loaded.path}: {len(chosen)} checkpoint{'' if len(chosen) == 1 else 's'}, no problem found")
+    pipeline_too = " and a pipeline" if loaded.pipeline is not None else ""
+    count = f"{len(chosen)} checkpoint{'' if len(chosen) == 1 else 's'}"
+    say(f"{loaded.path}: {count}{pipeline_too}, no problem found")
 
 
 @app.command("list")
@@ -282,6 +301,61 @@ def list_(
     widths = [max(map(len, column), default=0) for column in zip(*rows, strict=True)]
     for row in rows:
         say("   ".join(visible(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+@app.command()
+def pipeline(
+    context: typer.Context,
+    sites: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[SITE]...", help="What the pipeline's command is run for; default: its `sites`."),
+    ] = None,
+    config: ConfigOption = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the last run of the job log: leave out what has finished.")
+    ] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Run again what has failed in the last run of the job log.")
+    ] = False,
+    halt: Annotated[
+        str | None,
+        typer.Option(
+            "--halt", help="When failed sites end the run: never, soon,fail=N or now,fail=N.", show_default=False
+        ),
+    ] = None,
+    job_log: Annotated[
+        Path | None, typer.Option("--job-log", help="A file for one line a finished site.", show_default=False)
+    ] = None,
+    format_: Annotated[
+        str, typer.Option("--format", "-f", help="For standard output: table, json, ndjson, junit.")
+    ] = "table",
+    output: Annotated[
+        list[Path] | None,
+        typer.Option("--output", "-o", help="Also write a file; .json .ndjson .xml decides. May be repeated."),
+    ] = None,
+    backend: BackendOption = None,
+    verbose: VerboseOption = 0,
+    log_format: LogFormatOption = None,
+) -> None:
+    """Run the pipeline's command for each site, and exit with 1 if one did not succeed."""
+    import attrs
+
+    from sentrio.cli.sites import SiteOutputs, Wanted, run_sites
+    from sentrio.errors import ConfigurationError, Problem
+
+    given = _begin(context, config=config, backend=backend, verbose=verbose, log_format=log_format)
+    outputs = SiteOutputs(format_, tuple(output or ()))
+    wanted = Wanted(sites=tuple(sites or ()), resume=resume, retry_failed=retry_failed)
+    loop, loaded = _backend(given), _load(given)
+    if loaded.pipeline is None:
+        problem = "there is no `pipeline`, which says what is run for each site, as in pipeline: {command: [...]}"
+        raise ConfigurationError([Problem("", problem, str(loaded.path))])
+    changes: dict[str, Any] = {} if job_log is None else {"job_log": job_log.absolute()}
+    if halt is not None:
+        changes |= {"halt": halt, "error_aggregation": True}
+    is_quiet = not given.get("verbose") and given.get("log_format") != "json"
+    made = attrs.evolve(loaded.pipeline, **changes)
+    raise typer.Exit(run_sites(made, wanted, outputs, backend=loop, is_quiet=is_quiet))
 
 
 @app.command()

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-__all__ = ("ACTION_FAILED", "FAILED", "INTERRUPTED", "PASSED", "PIPE_CLOSED", "UNDECIDED", "USAGE", "exit_code")
+__all__ = (
+    "ACTION_FAILED",
+    "FAILED",
+    "INTERRUPTED",
+    "PASSED",
+    "PIPE_CLOSED",
+    "UNDECIDED",
+    "USAGE",
+    "exit_code",
+    "first_of",
+)
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -32,5 +42,9 @@ def _code(result: CheckpointResult) -> int:
 
 def exit_code(results: Iterable[CheckpointResult]) -> int:
     """Return the exit code for some results; for none of them, 0."""
-    codes = {_code(result) for result in results}
+    return first_of({_code(result) for result in results})
+
+
+def first_of(codes: Collection[int]) -> int:
+    """Return the code that counts of several; of none of them, 0."""
     return next((code for code in _ORDER if code in codes), PASSED)

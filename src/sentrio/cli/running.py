@@ -6,10 +6,10 @@ __all__ = ("Outputs", "run_checkpoints")
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import anyio
 import attrs
@@ -35,20 +35,27 @@ class Outputs:
     :raises OptionValueError: if a format or a suffix is not known
     """
 
+    formats: ClassVar[Sequence[str]] = FORMATS
+    suffixes: ClassVar[Mapping[str, str]] = SUFFIXES
+
     format: str = "table"
     files: tuple[Path, ...] = ()
 
     def __attrs_post_init__(self) -> None:
-        if self.format not in FORMATS:
-            problem = f"--format must be one of {', '.join(FORMATS)}, got {self.format!r}"
+        if self.format not in self.formats:
+            problem = f"--format must be one of {', '.join(self.formats)}, got {self.format!r}"
             raise OptionValueError("sentrio", "--format", problem)
         for file in self.files:
-            if file.suffix not in SUFFIXES:
-                problem = f"--output {file}: the suffix names no format; known are {', '.join(SUFFIXES)}"
+            if file.suffix not in self.suffixes:
+                problem = f"--output {file}: the suffix names no format; known are {', '.join(self.suffixes)}"
                 raise OptionValueError("sentrio", "--output", problem)
             if not file.parent.is_dir():
                 # Said now, and not when an hour of checking is over.
                 raise OptionValueError("sentrio", "--output", f"--output {file}: there is no folder {file.parent}")
+
+    def rendered(self, name: str, results: Sequence[Any], code: int) -> str:
+        """Return results in a format other than ``table``."""
+        return renderer(name)(results, exit_code=code)
 
     def show(self, result: CheckpointResult, *, first: bool) -> None:
         """Print a result as soon as it is there, if the format allows it."""
@@ -58,15 +65,15 @@ class Outputs:
             text = table.render(result, colour=terminal_colours(sys.stdout), ascii_only=not shows_marks(sys.stdout))
             say(text if first else f"\n{text}")
 
-    def finish(self, results: Sequence[CheckpointResult], code: int) -> None:
+    def finish(self, results: Sequence[Any], code: int) -> None:
         """Print what needs all results, and write the files.
 
         :raises OptionValueError: if a file can not be written
         """
         if self.format not in {"table", "ndjson"}:
-            say(renderer(self.format)(results, exit_code=code))
+            say(self.rendered(self.format, results, code))
         for file in self.files:
-            text = renderer(SUFFIXES[file.suffix])(results, exit_code=code)
+            text = self.rendered(self.suffixes[file.suffix], results, code)
             try:
                 write_atomically(file, text.encode("utf-8", "replace"))
             except OSError as exc:

@@ -5,21 +5,19 @@ from __future__ import annotations
 __all__ = ("Config", "load_config", "parse_entry", "parse_mapping")
 
 import os
-import re
-import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import attrs
 
-from sentrio._environment import Environment
 from sentrio._options import known_options
+from sentrio._yaml.document import parse
+from sentrio._yaml.nodes import Key, MappingNode, Node, ScalarNode, SequenceNode, step, to_plain
+from sentrio._yaml.reader import Reader, described, tool_table
 from sentrio.checkpoint.actions import make_action
 from sentrio.checkpoint.checkpoint import Checkpoint
 from sentrio.checkpoint.triggers import make_trigger
-from sentrio.config.document import parse
-from sentrio.config.nodes import Key, MappingNode, Node, ScalarNode, SequenceNode, from_plain, step, to_plain
 from sentrio.config.plugins import load_plugin
 from sentrio.errors import (
     ConfigurationError,
@@ -30,6 +28,8 @@ from sentrio.errors import (
     UnknownOptionError,
     suggestion,
 )
+from sentrio.pipeline.config import PipelineConfig
+from sentrio.pipeline.file import make_config
 from sentrio.validation.validators import make_validator
 
 T = TypeVar("T")
@@ -40,12 +40,6 @@ _TOP = ("version", "plugins", "defaults", "checkpoints", "pipeline")
 _NOT_IN_FILES = {"name", "on_complete", "on_error", "base_dir"}
 _KEYS = tuple(name for name in known_options(Checkpoint) if name not in _NOT_IN_FILES)
 
-# One wrong file may be wrong in every line; nobody reads further than this.
-_MOST_PROBLEMS = 100
-
-# As much as the reader of YAML takes, and a little more, so that it is the one who refuses.
-_MOST_BYTES = 2 * 2**20 + 1
-
 
 @attrs.frozen
 class Config:
@@ -53,6 +47,7 @@ class Config:
 
     path: Path  #: the file
     checkpoints: dict[str, Checkpoint]  #: by name, in the order of the file
+    pipeline: PipelineConfig | None = None  #: what ``sentrio pipeline`` runs, if there is such a section
 
 
 def load_config(path: str | os.PathLike[str] | None = None) -> Config:
@@ -77,34 +72,10 @@ def _search(start: Path) -> Path:
     for folder in (start, *start.parents):
         if (folder / FILE_NAME).is_file():
             return folder / FILE_NAME
-        if (folder / "pyproject.toml").is_file() and _tool_table(folder / "pyproject.toml") is not None:
+        if (folder / "pyproject.toml").is_file() and tool_table(folder / "pyproject.toml") is not None:
             return folder / "pyproject.toml"
     problem = f"there is no {FILE_NAME}, and no pyproject.toml with [tool.sentrio], in {start} or above it"
     raise ConfigurationError([Problem("", f"{problem}; `sentrio init` writes one, --config names another")])
-
-
-def _bytes(file: Path) -> bytes:
-    # Not read_bytes: somebody may name a device or a pipe that never ends.
-    with file.open("rb") as opened:
-        return opened.read(_MOST_BYTES)
-
-
-def _tool_table(file: Path) -> Any:
-    try:
-        tool = tomllib.loads(_bytes(file).decode()).get("tool")
-    except tomllib.TOMLDecodeError as exc:
-        line, column = _toml_place(str(exc))
-        raise ConfigurationError([Problem("", f"not valid TOML: {exc}", str(file), line, column)]) from None
-    except UnicodeDecodeError as exc:
-        raise ConfigurationError([Problem("", f"not UTF-8 text: byte {exc.start}", str(file))]) from None
-    except RecursionError:
-        raise ConfigurationError([Problem("", "nested too deeply", str(file))]) from None
-    return tool.get("sentrio") if isinstance(tool, dict) else None
-
-
-def _toml_place(message: str) -> tuple[int, int] | tuple[None, None]:
-    found = re.search(r"\(at line (\d+), column (\d+)\)", message)
-    return (int(found[1]), int(found[2])) if found else (None, None)
 
 
 def parse_entry(text: str, option: str) -> str | dict[str, Any]:
@@ -133,74 +104,32 @@ def parse_mapping(text: str, option: str) -> dict[str, Any]:
     return found
 
 
-class _Builder:
+class _Builder(Reader):
     """Builds checkpoints from a tree, and collects what is wrong."""
 
-    def __init__(self, name: str, file: Path) -> None:
-        self.name, self.file = name, file
-        self.problems: list[Problem] = []
-        self.notes = 0  # repeats counted, so that each user of a bad default knows of it
-        self.environment = Environment(os.environ)
-
-    def note(self, path: str, message: str, node: Node | None) -> None:
-        line, column = (None, None) if node is None else (node.line, node.column)
-        problem = Problem(path, self.environment.hidden(message), self.name, line, column)
-        self.notes += 1
-        # What is wrong in `defaults`, or behind an alias, is met again by each that uses it.
-        if problem not in self.problems:
-            self.problems.append(problem)
-        if len(self.problems) >= _MOST_PROBLEMS:
-            self.finish()
-
-    def finish(self) -> None:
-        if not self.problems:
-            return
-        problems = sorted(self.problems, key=lambda each: (each.line or 0, each.column or 0))
-        if len(problems) >= _MOST_PROBLEMS:
-            problems.append(Problem("", "there may be more problems; these are the first", self.name))
-        raise ConfigurationError(problems)
-
     def build(self) -> Config:
-        root = self._read()
+        root = self.read(example=FILE_NAME)
         if not isinstance(root, MappingNode):
             self.note("", "a configuration is a mapping with the key `checkpoints`", root)
             self.finish()
         assert isinstance(root, MappingNode)
-        self._known(root, _TOP, "")
+        self.known(root, _TOP, "")
         self._version(root)
         self._plugins(root.get("plugins"))
         defaults = self._defaults(root.get("defaults"))
-        checkpoints: dict[str, Checkpoint] = {}
-        section = self._section(root.get("checkpoints"), "checkpoints")
-        if section is not None and not section.items:
+        section, of_pipeline = self.section(root.get("checkpoints"), "checkpoints"), root.key("pipeline")
+        if section is not None and not section.items and of_pipeline is None:
             self.note("", "there are no `checkpoints`", root.key("checkpoints") or root)
+        made: dict[str, Checkpoint | None] = {}
         for key, node in section.items if section else ():
             where = step("checkpoints", key.text)
-            made = self._checkpoint(key.text, self._mapping(node, where, key), defaults)
-            if made is not None:
-                checkpoints[key.text] = made
+            made[key.text] = self._checkpoint(key.text, self.mapping(node, where, key), defaults)
+        pipeline = None
+        if of_pipeline is not None:
+            folder = self.file.absolute().parent
+            pipeline = make_config(self, root.get("pipeline"), of_pipeline, made, cwd=folder)
         self.finish()
-        return Config(self.file, checkpoints)
-
-    def _read(self) -> Node:
-        try:
-            if self.file.suffix == ".toml":
-                table = _tool_table(self.file)
-                if table is None:
-                    raise ConfigurationError([Problem("", "there is no table [tool.sentrio]", self.name)])
-                return from_plain(table)
-            return parse(_bytes(self.file), self.name)
-        except (FileNotFoundError, NotADirectoryError):
-            problem = "there is no such file"
-        except IsADirectoryError:
-            problem = f"this is a folder; name the file, as in {self.name.rstrip('/')}/{FILE_NAME}"
-        except OSError as exc:
-            problem = f"it can not be read: {exc.strerror or exc}"
-        except ConfigurationError:
-            raise
-        except ValueError as exc:
-            problem = f"this names no file: {exc}"  # a path with a null character
-        raise ConfigurationError([Problem("", problem, self.name)])
+        return Config(self.file, {name: each for name, each in made.items() if each is not None}, pipeline)
 
     def _version(self, root: MappingNode) -> None:
         node = root.get("version")
@@ -214,36 +143,17 @@ class _Builder:
         for i, item in enumerate(node.items if isinstance(node, SequenceNode) else (None,)):
             where = f"plugins[{i}]"
             if not isinstance(item, ScalarNode) or not isinstance(item.value, str):
-                found = _described(item if item is not None else node)
+                found = described(item if item is not None else node)
                 problem = f"must be a list of modules, as in `plugins: [my_project.rules]`, got {found}"
                 self.note("plugins" if item is None else where, problem, item or node)
             elif problem := load_plugin(item.value, self.file.parent):
                 self.note(where, problem, item)
 
-    def _known(self, node: MappingNode, known: tuple[str, ...], path: str) -> None:
-        for key, _ in node.items:
-            if key.text not in known:
-                self.note(path, f"unknown key {key.text!r}{suggestion(key.text, known)}", key)
-
-    def _mapping(self, node: Node | None, path: str, key: Key | None = None) -> MappingNode | None:
-        if node is None or isinstance(node, MappingNode):
-            return node
-        # Where nothing is written, the key is what a reader can see.
-        place = key if key is not None and isinstance(node, ScalarNode) and not node.text else node
-        self.note(path, f"must be a mapping, got {_described(node)}", place)
-        return None
-
-    def _section(self, node: Node | None, path: str) -> MappingNode | None:
-        # With nothing under its key it is empty: every line there may be a comment.
-        if node is None or (isinstance(node, ScalarNode) and node.plain and node.value is None):
-            return MappingNode(None, None, ())
-        return self._mapping(node, path)
-
     def _defaults(self, node: Node | None) -> dict[str, tuple[Key, Node]]:
-        defaults = self._section(node, "defaults")
+        defaults = self.section(node, "defaults")
         if defaults is None:
             return {}
-        self._known(defaults, _KEYS, "defaults")
+        self.known(defaults, _KEYS, "defaults")
         return {key.text: (key, child) for key, child in defaults.items if key.text in _KEYS}
 
     def _checkpoint(
@@ -252,7 +162,7 @@ class _Builder:
         if node is None:
             return None
         path, before = step("checkpoints", name), self.notes
-        self._known(node, _KEYS, path)
+        self.known(node, _KEYS, path)
         own = {key.text: (key, child) for key, child in node.items if key.text in _KEYS}
         given = {**defaults, **own}
         paths = {key: f"{path if key in own else 'defaults'}.{key}" for key in given}
@@ -272,7 +182,7 @@ class _Builder:
                 case "validator_config":
                     continue
                 case _:
-                    options[key] = self._filled(child, where)
+                    options[key] = self.filled(child, where)
         self._unused(config, given, paths)
         if self.notes > before:
             return None
@@ -285,7 +195,7 @@ class _Builder:
     def _config(self, given: Mapping[str, tuple[Key, Node]], paths: Mapping[str, str]) -> MappingNode | None:
         if "validator_config" not in given:
             return None
-        return self._mapping(given["validator_config"][1], paths["validator_config"])
+        return self.mapping(given["validator_config"][1], paths["validator_config"])
 
     def _unused(
         self, config: MappingNode | None, given: Mapping[str, tuple[Key, Node]], paths: Mapping[str, str]
@@ -322,7 +232,7 @@ class _Builder:
 
     def _list(self, node: Node, path: str, make: Callable[[Node, str], T | None]) -> list[T]:
         if not isinstance(node, SequenceNode):
-            self.note(path, f"must be a list, got {_described(node)}", node)
+            self.note(path, f"must be a list, got {described(node)}", node)
             return []
         made = (make(item, f"{path}[{i}]") for i, item in enumerate(node.items))
         return [item for item in made if item is not None]
@@ -340,7 +250,8 @@ class _Builder:
         return self._list(node, path, make)
 
     def _action(self, node: Node, path: str) -> Any:
-        entry = self.entry(node, path)
+        # What stands where options should be may be the URL of a webhook.
+        entry = self.entry(node, path, secret=True)
         # Text options are left to the action, which fills them when it runs.
         return self._made(self._make_action, *entry, node, path, expand=False) if entry is not None else None
 
@@ -351,13 +262,16 @@ class _Builder:
         entry = self.entry(node, path)
         return self._made(make_trigger, *entry, node, path, expand=True) if entry is not None else None
 
-    def entry(self, node: Node, path: str) -> tuple[str, MappingNode | None] | None:
-        """Return name and options of an entry; ``None``, with a problem noted, if it is none."""
+    def entry(self, node: Node, path: str, *, secret: bool = False) -> tuple[str, MappingNode | None] | None:
+        """Return name and options of an entry; ``None``, with a problem noted, if it is none.
+
+        :param secret: show nothing of what stands in the place of options
+        """
         if isinstance(node, ScalarNode):
             return node.text, None
         if isinstance(node, MappingNode) and len(node.items) == 1:
             ((key, value),) = node.items
-            options = self._options(value, step(path, key.text), key)
+            options = self._options(value, step(path, key.text), key, secret=secret)
             return None if options is None else (key.text, options)
         problem = "an entry is a name, or one name with its options, as in `range: {min: 0}`"
         if isinstance(node, MappingNode) and node.items:
@@ -365,12 +279,13 @@ class _Builder:
         self.note(path, problem, node)
         return None
 
-    def _options(self, node: Node | None, path: str, key: Key) -> MappingNode | None:
+    def _options(self, node: Node | None, path: str, key: Key, *, secret: bool = False) -> MappingNode | None:
         """Return the options under a name; none if nothing stands there."""
         if isinstance(node, ScalarNode) and node.plain and node.value is None:
             return MappingNode(key.line, key.column, ())
         if not isinstance(node, MappingNode):
-            self.note(path, f"options must be a mapping, got {_described(node)}", node)
+            got = "something else" if secret else described(node)
+            self.note(path, f"options must be a mapping, got {got}", node)
             return None
         return node
 
@@ -380,7 +295,7 @@ class _Builder:
         place = node.items[0][0] if isinstance(node, MappingNode) else node
         where = step(path, name)
         before = self.notes
-        plain = {} if options is None else self._filled(options, where) if expand else to_plain(options)
+        plain = {} if options is None else self.filled(options, where) if expand else to_plain(options)
         if self.notes > before:
             return None
         try:
@@ -391,21 +306,3 @@ class _Builder:
             key = options.key(exc.option) if options is not None else None
             self.note(where, exc.problem, key or place)
         return None
-
-    def _filled(self, node: Node, path: str) -> Any:
-        """Return the plain value of a node, with ``${NAME}`` filled in."""
-
-        def fill(scalar: ScalarNode) -> str:
-            text, problems = self.environment.fill(scalar.text)
-            for problem in problems:
-                self.note(path, problem, scalar)
-            return text
-
-        return to_plain(node, fill)
-
-
-def _described(node: Node | None) -> str:
-    if isinstance(node, ScalarNode):
-        shown = repr(node.value)
-        return "nothing" if node.value is None else shown if len(shown) <= 80 else f"{shown[:77]}..."
-    return "a list" if isinstance(node, SequenceNode) else "a mapping"

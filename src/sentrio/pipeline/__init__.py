@@ -6,6 +6,7 @@ __all__ = (
     "AsyncPipelineExecutor",
     "PipelineConfig",
     "PipelineExecutor",
+    "SiteAttempt",
     "SiteResult",
     "SiteResults",
     "SiteStatus",
@@ -13,7 +14,8 @@ __all__ = (
     "raise_for_failures",
 )
 
+from sentrio.pipeline._iterate import SiteResults
 from sentrio.pipeline.config import PipelineConfig
-from sentrio.pipeline.executor import AsyncPipelineExecutor, PipelineExecutor, SiteResults
-from sentrio.pipeline.result import SiteResult, SiteStatus, raise_for_failures
+from sentrio.pipeline.executor import AsyncPipelineExecutor, PipelineExecutor
+from sentrio.pipeline.result import SiteAttempt, SiteResult, SiteStatus, raise_for_failures
 from sentrio.pipeline.runner import UniversalRunner

@@ -5,19 +5,24 @@ from __future__ import annotations
 __all__ = ("Job", "Outcome", "attempt")
 
 import inspect
+import math
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.lowlevel
 import attrs
 
 from sentrio.async_core.threads import call_sync
-from sentrio.pipeline.config import PipelineConfig
+from sentrio.pipeline._checkpoint import bound, unfit, validate
+from sentrio.pipeline.config import Command, PipelineConfig
 from sentrio.pipeline.process import StartError, explained, log_name, run_command
 from sentrio.pipeline.result import SiteResult, SiteStatus
+
+if TYPE_CHECKING:
+    from sentrio.checkpoint.result import CheckpointResult
 
 
 @attrs.define(eq=False)
@@ -29,6 +34,7 @@ class Outcome:
     exit_code: int | None = None
     output_tail: str = ""
     exception: BaseException | None = None
+    checkpoint: CheckpointResult | None = None
     again: bool = True  #: whether another attempt may be made
 
 
@@ -62,6 +68,7 @@ class Job:
             started_at=self.started_at,
             completed_at=datetime.now(UTC),
             log_file=self.log_file,
+            checkpoint=outcome.checkpoint,
             exception=outcome.exception,
         )
 
@@ -69,10 +76,12 @@ class Job:
 async def attempt(job: Job, config: PipelineConfig, threads: anyio.CapacityLimiter) -> Outcome:
     """Make one attempt. Whatever goes wrong with it is the outcome; only a cancellation is raised."""
     job.begin()
+    deadline = math.inf if config.timeout is None else anyio.current_time() + config.timeout
+    if config.checkpoint is not None and (problem := unfit(config.checkpoint, job.site)) is not None:
+        return Outcome(SiteStatus.FAILED, f"{problem}; nothing was run for it", again=False)
     try:
-        if callable(config.command):
-            return await _call(config.command, job.site, config.timeout, threads)
-        return await _run(config.command, job, config)
+        outcome = await _execute(config.command, job, config, threads)
+        return await _judged(outcome, job.site, config, deadline)
     except (Exception, SystemExit) as exc:  # noqa: BLE001  # it is this site's failure, and nobody else's
         return _raised(exc)
     except anyio.get_cancelled_exc_class() as exc:
@@ -80,6 +89,33 @@ async def attempt(job: Job, config: PipelineConfig, threads: anyio.CapacityLimit
         if anyio.current_effective_deadline() == float("-inf"):
             raise
         return _raised(exc)
+
+
+async def _execute(
+    command: Command | None, job: Job, config: PipelineConfig, threads: anyio.CapacityLimiter
+) -> Outcome:
+    if command is None:
+        return Outcome(SiteStatus.SUCCESS)
+    if callable(command):
+        return await _call(command, job.site, config.timeout, threads)
+    return await _run(command, job, config)
+
+
+async def _judged(outcome: Outcome, site: str, config: PipelineConfig, deadline: float) -> Outcome:
+    """Let the checkpoint, if there is one, say what a success really is."""
+    if config.checkpoint is None or outcome.status is not SiteStatus.SUCCESS:
+        return outcome
+    verdict = await validate(bound(config.checkpoint, site), site, deadline)
+    if verdict is None:
+        outcome.status = SiteStatus.TIMED_OUT
+        outcome.error = f"timed out after {config.timeout:g} s, in its checkpoint"
+        return outcome
+    outcome.checkpoint = verdict
+    if not verdict.passed:
+        outcome.status, outcome.error = SiteStatus.FAILED, verdict.summary()
+        # A verdict over the data is one; only where it could not be told another attempt may help.
+        outcome.again = verdict.status == "error"
+    return outcome
 
 
 def _raised(exc: BaseException) -> Outcome:

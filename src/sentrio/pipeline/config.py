@@ -10,12 +10,16 @@ import random
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
 from sentrio import _options as options
 from sentrio.errors import OptionValueError, UnknownOptionError
+from sentrio.pipeline._checkpoint import check_template
+
+if TYPE_CHECKING:
+    from sentrio.checkpoint.checkpoint import Checkpoint
 
 #: A list of arguments, or a function of the site.
 Command: TypeAlias = "tuple[str, ...] | Callable[[str], Any]"
@@ -43,11 +47,9 @@ class Halt:
 
 
 def _command(owner: Any, field: attrs.Attribute[Any], value: object) -> None:
-    if callable(value):
+    if value is None or callable(value):
         return
-    if value is None:
-        problem = f"command is missing: what to run for each site, as in {_EXAMPLE}, or a function of the site"
-    elif isinstance(value, str):
+    if isinstance(value, str):
         problem = f"command must be a list, one item an argument (there is no shell), as in {_EXAMPLE}; got text"
     elif not isinstance(value, tuple) or not value or not all(isinstance(item, str) for item in value):
         problem = f"command must be a list of texts, as in {_EXAMPLE}, or a function of the site"
@@ -77,6 +79,16 @@ def _halt(owner: Any, field: attrs.Attribute[Any], value: object) -> None:
         raise OptionValueError(_OWNER, "halt", problem)
 
 
+def _checkpoint(owner: Any, field: attrs.Attribute[Any], value: object) -> None:
+    if value is not None:
+        check_template(value)
+
+
+def _sites(owner: Any, field: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, tuple) or not all(isinstance(site, str) for site in value):
+        raise OptionValueError(_OWNER, "sites", f"sites must be a list of texts, got {value!r}")
+
+
 def _folder(value: Any) -> Any:
     return Path(value) if isinstance(value, str | os.PathLike) and str(value) else value
 
@@ -89,7 +101,7 @@ def _path(owner: Any, field: attrs.Attribute[Any], value: object) -> None:
 class _Flat(options.OptionsMeta):
     """Takes ``async_settings`` apart before the options are looked at."""
 
-    def __call__(cls, *args: Any, **given: Any) -> Any:  # noqa: N805  # a metaclass, though ruff can not see it
+    def __call__(cls, /, *args: Any, **given: Any) -> Any:  # noqa: N805  # a metaclass, though ruff can not see it
         known = (*options.known_options(cls), "async_settings")
         for name in given:
             if name not in known:
@@ -122,8 +134,13 @@ class PipelineConfig(metaclass=_Flat):
 
     :param command: what to run for a site: a list of texts, in which ``{site}`` is replaced literally (never a
         shell's line), or a function of the site, sync (then in a worker thread) or async; ``False`` or an
-        exception means failure, anything else success
-    :param timeout: seconds for one attempt; ``None`` for no limit
+        exception means failure, anything else success; ``None``: nothing but the checkpoint
+    :param checkpoint: a :class:`sentrio.Checkpoint` that says, after a command that has succeeded, whether its
+        data are good; ``{site}`` in its ``data_source`` is replaced literally by a site that can be one segment of
+        a path (no separator, no ``..``, nothing of a pattern), and other sites fail before anything is run for
+        them. A bad verdict makes the site ``failed`` and is not tried again; one that could not be told is
+    :param sites: what ``sentrio pipeline`` runs when it is told no sites
+    :param timeout: seconds for one attempt, the checkpoint included; ``None`` for no limit
     :param retry_count: attempts in all, at least 1
     :param retry_backoff: how the waits between attempts grow: ``exponential``, ``linear`` or ``fixed``
     :param retry_delay_seconds: the first wait
@@ -146,7 +163,9 @@ class PipelineConfig(metaclass=_Flat):
 
     option_owner = _OWNER
 
-    command: Command = attrs.field(default=None, converter=options.as_tuple, validator=_command, repr=False)
+    command: Command | None = attrs.field(default=None, converter=options.as_tuple, validator=_command, repr=False)
+    checkpoint: Checkpoint | None = attrs.field(default=None, validator=_checkpoint)
+    sites: tuple[str, ...] = attrs.field(default=(), converter=options.as_tuple, validator=_sites)
     timeout: float | None = attrs.field(default=3600, validator=options.optional(options.number(above=0)))
     retry_count: int = attrs.field(default=3, validator=options.integer(minimum=1))
     retry_backoff: str = attrs.field(default="exponential", validator=options.one_of(_BACKOFFS))
@@ -165,6 +184,9 @@ class PipelineConfig(metaclass=_Flat):
     job_log: Path | None = attrs.field(default=None, converter=_folder, validator=_path)
 
     def __attrs_post_init__(self) -> None:
+        if self.command is None and self.checkpoint is None:
+            problem = f"command is missing: what to run for each site, as in {_EXAMPLE}, or a function of the site"
+            raise OptionValueError(_OWNER, "command", problem)
         if self.halt is not None and not self.error_aggregation and self.halt != "now,fail=1":
             problem = f"halt is {self.halt!r}, and error_aggregation false means 'now,fail=1'; take one of them away"
             raise OptionValueError(_OWNER, "halt", problem)

@@ -47,7 +47,7 @@ def read_results(path: Path) -> dict[str, SiteResult]:
                 found.clear()
                 continue
             result = SiteResult.from_dict(record)
-        except (ValueError, TypeError) as exc:
+        except (ValueError, TypeError, KeyError, AttributeError) as exc:
             problem = f"line {number} is no record of a job log; name another file, or remove the line"
             raise JobLogError(str(path), problem) from exc
         found[result.site] = result
@@ -62,6 +62,7 @@ class JobLog:
         self._file = file
         self._waiting: list[bytes] = []
         self._writing = anyio.Lock()
+        self._broken: str | None = None
 
     @classmethod
     @contextmanager
@@ -89,7 +90,8 @@ class JobLog:
     async def write(self, result: SiteResult) -> None:
         """Write a result, and return when it is on the disk. Those who wait share one trip to it.
 
-        A cancellation does not keep it from being written.
+        A cancellation does not keep it from being written. After the first failure nothing more is: the file may
+        end in half a line.
 
         :raises sentrio.errors.JobLogError: if it can not be written
         """
@@ -97,9 +99,15 @@ class JobLog:
         self._waiting.append(line)
         with anyio.move_on_after(_WRITE_SECONDS, shield=True) as patience:
             async with self._writing:
-                if any(line is other for other in self._waiting):
+                if self._broken is None and any(line is other for other in self._waiting):
                     lines, self._waiting = self._waiting, []
-                    await call_sync(self._append, b"".join(lines))
+                    try:
+                        await call_sync(self._append, b"".join(lines))
+                    except JobLogError as exc:
+                        self._broken = exc.problem
+                if self._broken is not None:
+                    # Also for those whose lines another one took along in vain.
+                    raise JobLogError(str(self._path), self._broken)
         if patience.cancelled_caught:
             raise JobLogError(str(self._path), f"it could not be written within {_WRITE_SECONDS:g} s")
 

@@ -190,6 +190,8 @@ async def _watched(process: Process, tail: Any, timeout: float | None, grace: fl
                 await tail.finish()
                 if process.returncode is not None:
                     await process.aclose()
+                elif process.stdout is not None:
+                    await process.stdout.aclose()  # more would wait for its end, and that may never come
     return limit.cancelled_caught
 
 

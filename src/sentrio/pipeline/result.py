@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-__all__ = ("SiteResult", "SiteStatus", "raise_for_failures")
+__all__ = ("SiteAttempt", "SiteResult", "SiteStatus", "raise_for_failures")
 
 from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from sentrio.errors import SiteFailed
+
+if TYPE_CHECKING:
+    from sentrio.checkpoint.result import CheckpointResult
 
 # A site may be a page long; a message that holds it should not be.
 _MOST_OF_A_NAME = 80
@@ -24,6 +27,16 @@ class SiteStatus(StrEnum):
     FAILED = "failed"
     TIMED_OUT = "timed_out"
     CANCELLED = "cancelled"
+
+
+@attrs.frozen(kw_only=True)
+class SiteAttempt:
+    """News of a site that is not done yet: an attempt that begins, or one that another will follow."""
+
+    site: str
+    attempt: int  #: counted from 1
+    error: str | None = None  #: what went wrong with it; ``None``: it begins
+    wait_seconds: float | None = None  #: until the next attempt, once this one has gone wrong
 
 
 @attrs.frozen(kw_only=True)
@@ -42,6 +55,7 @@ class SiteResult:
     started_at: datetime | None = None  #: UTC; ``None`` if it never began
     completed_at: datetime | None = None  #: UTC
     log_file: str | None = None  #: the full output, if there is a ``log_dir``
+    checkpoint: CheckpointResult | None = None  #: what the pipeline's checkpoint found, if it was reached
     exception: BaseException | None = attrs.field(default=None, eq=False, repr=False)  #: what a callable raised
 
     @property
@@ -60,7 +74,9 @@ class SiteResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return what JSON can hold; the exception is not part of it."""
-        plain = attrs.asdict(self, filter=attrs.filters.exclude(attrs.fields(SiteResult).exception))
+        plain = {field.name: getattr(self, field.name) for field in attrs.fields(SiteResult)}
+        del plain["exception"]
+        plain["checkpoint"] = None if self.checkpoint is None else self.checkpoint.to_dict()
         plain["status"], plain["success"] = str(self.status), self.success
         for moment in ("started_at", "completed_at"):
             if plain[moment] is not None:
@@ -79,6 +95,10 @@ class SiteResult:
         for moment in ("started_at", "completed_at"):
             if options.get(moment) is not None:
                 options[moment] = datetime.fromisoformat(options[moment])
+        if options.get("checkpoint") is not None:
+            from sentrio.checkpoint.result import CheckpointResult
+
+            options["checkpoint"] = CheckpointResult.from_dict(options["checkpoint"])
         return cls(**options)
 
 

@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
-from sentrio.pipeline._file import read_config
+from sentrio.pipeline.config import PipelineConfig
 from sentrio.pipeline.executor import AsyncPipelineExecutor, PipelineExecutor, run_blocking
+from sentrio.pipeline.file import read_config
 
 
 class UniversalRunner:
@@ -23,13 +24,14 @@ class UniversalRunner:
 
     ``sync_executor`` and ``async_executor`` are the two executors, ``config`` what they have in common.
 
-    :param config_path: a YAML file with a section ``pipeline``
+    :param config_path: a YAML file with a section ``pipeline``, or the configuration itself, as
+        ``sentrio.load_config().pipeline`` is
     :raises sentrio.errors.ConfigurationError: if it can not be read, or something is wrong with the section; the
         error names file, line and column
     """
 
-    def __init__(self, config_path: str | os.PathLike[str] = "automation/config.yaml") -> None:
-        self.config = read_config(Path(config_path))
+    def __init__(self, config_path: str | os.PathLike[str] | PipelineConfig = "automation/config.yaml") -> None:
+        self.config = config_path if isinstance(config_path, PipelineConfig) else read_config(Path(config_path))
         self.sync_executor = PipelineExecutor(self.config)
         self.async_executor = AsyncPipelineExecutor(self.config)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ("UNKNOWN", "Chunk", "Facts", "Known", "Outside", "RowGroup")
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import Any, Final
 
@@ -46,16 +46,25 @@ class Facts:
     low: Any = None  #: no value is less
     high: Any = None  #: no value is greater
     exact: bool = False  #: whether some row has the value ``low``, and some row ``high``
-    dictionary: bool = False
+    dictionary: bool = False  #: whether its texts stand in a dictionary; of numbers nothing is won by that
 
 
 class Known:
     """What is known of a part that consists of row groups or of pieces of them.
 
     :param pieces: row groups, with the number of rows of each that belong to the part
+    :param first_row: number of the first row within the source
+    :param ahead: returns a frame of about so many rows that begins where the part does, and its exact height
     """
 
-    def __init__(self, schema: Mapping[str, pl.DataType], pieces: Sequence[tuple[RowGroup, int]]) -> None:
+    def __init__(
+        self,
+        schema: Mapping[str, pl.DataType],
+        pieces: Sequence[tuple[RowGroup, int]],
+        first_row: int = 0,
+        ahead: Callable[[int], tuple[pl.LazyFrame, int]] | None = None,
+    ) -> None:
+        self.first_row, self.ahead = first_row, ahead
         self.rows = sum(rows for _, rows in pieces)
         self._schema, self._pieces = schema, [piece for piece in pieces if piece[1]]
         self._facts: dict[str, Facts] = {}
@@ -69,7 +78,7 @@ class Known:
     def _look(self, name: str) -> Facts:
         nulls: int | None = 0
         extremes: list[tuple[int, int]] | None = []
-        exact = dictionary = True
+        exact, dictionary = True, isinstance(self._schema[name], pl.String)
         for group, rows in self._pieces:
             chunk = group.chunks.get(name)
             if chunk is None:

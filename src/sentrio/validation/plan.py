@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 import polars as pl
 
+from sentrio.validation.cuts import Cut, filtered
 from sentrio.validation.facts import UNKNOWN, Known
 from sentrio.validation.metrics import Matching, Metric, ScanMetric
 from sentrio.validation.validators import Validator
@@ -22,7 +23,11 @@ from sentrio.validation.wording import first_line
 
 ROW = "__sentrio_row__"
 
+# Up to so many rows, a query costs more for itself than for its rows.
+_SMALL_FRAME = 10_000
+
 Frame = pl.DataFrame | pl.LazyFrame
+Cuts = dict[Metric, Cut]  # by identity: no two of these metrics are equal
 
 
 @attrs.frozen(kw_only=True)
@@ -178,6 +183,7 @@ def measure(
     options: SampleOptions,
     sampled: Collection[str] = (),
     known: Known | None = None,
+    cuts: Cuts | None = None,
 ) -> MorselResult:
     """Measure one phase on one morsel; runs in a worker thread.
 
@@ -185,12 +191,13 @@ def measure(
     :param first_row: number of its first row within the source
     :param sampled: ids of checks whose sample is complete already
     :param known: what need not be measured, since it is known of the morsel
+    :param cuts: what the pass has found out beyond its morsels
     """
     result = MorselResult(rows, [], {})
     for group in phase.groups:
         part = _rows(frame, group, first_row)
         try:
-            states = _measure_group(group, part, first_row, known)
+            states = _measure_group(group, part, first_row, known, cuts)
         except Exception:  # noqa: BLE001  # an expression may call Python code, which may raise anything
             states = _isolate(phase, group, part, first_row, result.errors)
             if all(check.id in result.errors for check in group.checks):
@@ -211,13 +218,16 @@ def _rows(frame: Frame, group: Group, first_row: int) -> Frame:
     return frame.lazy().with_row_index(ROW, offset=first_row).filter(group.condition)
 
 
-def _measure_group(group: Group, part: Frame, first_row: int, known: Known | None = None) -> list[Any]:
+def _measure_group(
+    group: Group, part: Frame, first_row: int, known: Known | None = None, cuts: Cuts | None = None
+) -> list[Any]:
     states: list[Any] = [UNKNOWN] * len(group.metrics)
-    if known is not None and group.condition is None:
+    if known is not None and cuts is not None and group.condition is None:
         states = [metric.known(known) for metric in group.metrics]
         for place in _filters(group, states, known):
-            condition = group.metrics[place].condition  # type: ignore[attr-defined]
-            states[place] = part.lazy().filter(condition).select(pl.len()).collect(engine="streaming").item()
+            metric = group.metrics[place]
+            assert isinstance(metric, Matching)
+            states[place] = filtered(metric.condition, part, known, cuts.setdefault(metric, Cut()))
     left = [place for place, state in enumerate(states) if state is UNKNOWN]
     expressions = [each for place in left for each in group.expressions[group.spans[place]]]
     values: Sequence[Any] = ()
@@ -307,10 +317,21 @@ def _sample(
     options: SampleOptions,
 ) -> list[tuple[int, dict[str, Any]]]:
     """Return the first failing rows: their numbers, and the cells of the columns to be shown."""
+    names = list(dict.fromkeys((*options.key_columns, *check.columns, *check.shown)))
+    if (
+        isinstance(frame, pl.DataFrame)
+        and frame.height < _SMALL_FRAME
+        and group.condition is None
+        and not check.shown
+    ):
+        # A fifth of the time that the query below takes, most of which is the query's own.
+        places = frame.select(fails).to_series().arg_true().head(most)
+        columns = [frame.get_column(name).gather(places).to_list() for name in names]
+        numbers = [first_row + place for place in places.to_list()]
+        return [(row, dict(zip(names, values, strict=True))) for row, *values in zip(numbers, *columns, strict=True)]
     rows = frame.lazy().with_row_index(ROW, offset=first_row)
     if group.condition is not None:
         rows = rows.filter(group.condition)
-    names = list(dict.fromkeys((*options.key_columns, *check.columns, *check.shown)))
     cells = [check.shown.get(name, pl.col(name)).alias(name) for name in names]
     found = rows.filter(fails).head(most).select(ROW, *cells).collect(engine="streaming")
     return [(row[0], dict(zip(names, row[1:], strict=True))) for row in found.iter_rows()]

@@ -15,11 +15,10 @@ import anyio.lowlevel
 import attrs
 import polars as pl
 
-from sentrio.async_core._thread_steps import GRACE_SECONDS as FILE_GRACE_SECONDS
 from sentrio.async_core.threads import call_sync
 from sentrio.errors import SourceError, suggestion
 from sentrio.validation.engines.threads import MorselSize, in_thread, run_morsels
-from sentrio.validation.plan import Broken, Frame, MorselResult, Phase, Plan, SampleOptions, measure
+from sentrio.validation.plan import Broken, Cuts, Frame, MorselResult, Phase, Plan, SampleOptions, measure
 from sentrio.validation.report import CheckOutcome, CheckResult, SampleRow, Severity, ValidationReport
 from sentrio.validation.sources.base import Description, Morsel, ReadAsText, Source
 from sentrio.validation.split import SLICE_BYTES, SLICE_ROWS, Splitter
@@ -80,7 +79,6 @@ class Validation:
     _stopped: bool = attrs.field(default=False, init=False)
     _started: float = attrs.field(factory=time.perf_counter, init=False)
     _splitting: bool = attrs.field(default=False, init=False)  # in the pass that runs
-    _writing: anyio.Lock = attrs.field(factory=anyio.Lock, init=False)
 
     async def run(self) -> None:
         """Read the source and measure everything.
@@ -110,7 +108,7 @@ class Validation:
         if self.source.instant:
             description = self.source.describe()
         else:
-            description = await in_thread(_guarded, self.source.label, self.source.describe)
+            description = await in_thread(_guarded, self.source, self.source.describe)
         self._description = description
         self._plan = self._make_plan(description)
         logger.debug(
@@ -131,15 +129,14 @@ class Validation:
                 return
             await self._finish(phase)
             phase = self._follow_up(phase)
-            if self.split is not None and self._splitting:
-                self._splitting = False  # the first pass has seen every row
+            self._splitting = False  # the first pass has seen every row
         if self._plan.first.places:  # else nothing could be evaluated, so nothing was read
             if self.split is not None and self.split.needs_keys:
                 await self._split_by_keys(self.split)
             await self._steps(self.source.verify())
             self._complete = True
             if self.split is not None:
-                await self._put_in_place(self.split)
+                await self.split.finish(self.source.label, self._errors, discreet=self._discreet)
 
     async def _split_by_keys(self, split: Splitter) -> None:
         """Read once for the values that repeat, and once to write the rows."""
@@ -156,23 +153,6 @@ class Validation:
                 await self._pass(Phase())
                 self._splitting = False
         self._phase, self._states = Phase(), []
-
-    async def _put_in_place(self, split: Splitter) -> None:
-        broken = [check_id for check_id in split.judging if check_id in self._errors]
-        problem = f"check {broken[0]!r} could not be evaluated" if broken else split.problem
-        if problem:
-            said = "a row could not be judged" if self._discreet else problem
-            raise SourceError(self.source.label, f"split: nothing was written, since {said}")
-        await call_sync(split.seal, self.source.label, abandon_after=FILE_GRACE_SECONDS)
-        # No cancellation between the two files, and none between them and the end: this does not await.
-        split.put_in_place(self.source.label)
-
-    async def _write(self) -> None:
-        """Write what is large enough, one piece after another, while whoever brought the rows waits."""
-        assert self.split is not None
-        async with self._writing:
-            for output, frames in self.split.due():
-                await call_sync(output.write, frames, abandon_after=FILE_GRACE_SECONDS)
 
     def _make_plan(self, description: Description) -> Plan:
         key = (tuple(description.schema.items()), tuple(description.hidden))
@@ -201,15 +181,19 @@ class Validation:
             for _ in steps:
                 await anyio.lowlevel.checkpoint()
             return
-        while await in_thread(_guarded, self.source.label, partial(next, steps, done)) is not done:
+        while await in_thread(_guarded, self.source, partial(next, steps, done)) is not done:
             pass
 
     async def _pass(self, phase: Phase) -> None:
         assert self._description is not None
         self._phase, self._states, self._rows = phase, [], 0
         self._number += 1
+        # A rule that asks for another pass says so by a `follow_up` of its own.
+        rules = [check.rule for check in self._plan.checks if check.id in phase.places] if self._plan else []
+        again = any(type(rule).follow_up is not Validator.follow_up for rule in rules)
+        self.source.read_again = again or (self.split is not None and self.split.needs_keys)
         reader = self.source.open(self._description)
-        work = partial(self._measure, phase)
+        work = partial(self._measure, phase, {})
         weight = self._description.bytes_per_row
         rows = self._description.rows
         try:
@@ -227,22 +211,22 @@ class Validation:
             if fixed is None and self._splitting:
                 fixed = max(1, min(SLICE_ROWS, int(SLICE_BYTES / (weight or 1))))
             size = MorselSize(fixed=fixed, bytes_per_row=weight, unit=reader.unit)
-            settle = self._write if self._splitting else None
+            settle = self.split.write if self.split is not None and self._splitting else None
             await run_morsels(reader, work, self._merge, size=size, in_flight=self.in_flight, settle=settle)
         finally:
             reader.close()
 
-    def _measure(self, phase: Phase, morsel: Morsel) -> MorselResult:
+    def _measure(self, phase: Phase, cuts: Cuts, morsel: Morsel) -> MorselResult:
         if not self._splitting or self.split is None:
-            return self._measured(phase, morsel, morsel.frame)
-        frame = _guarded(self.source.label, morsel.frame.lazy().collect)  # read once, for both
-        result = self._measured(phase, morsel, frame)
+            return self._measured(phase, cuts, morsel, morsel.frame)
+        frame = _guarded(self.source, morsel.frame.lazy().collect)  # read once, for both
+        result = self._measured(phase, cuts, morsel, frame)
         result.part = self.split.part(frame, morsel.first_row)
         return result
 
-    def _measured(self, phase: Phase, morsel: Morsel, frame: Frame) -> MorselResult:
+    def _measured(self, phase: Phase, cuts: Cuts, morsel: Morsel, frame: Frame) -> MorselResult:
         return _guarded(
-            self.source.label,
+            self.source,
             partial(
                 measure,
                 phase,
@@ -252,12 +236,13 @@ class Validation:
                 options=self.samples,
                 sampled=self._sampled,
                 known=morsel.known,
+                cuts=cuts,
             ),
         )
 
     def _merge(self, morsel: Morsel, result: MorselResult) -> bool:
         """Merge what was measured on the next morsel; return whether to stop."""
-        self._errors.update(result.errors)
+        self._errors.update({check: self.source.tell(problem) for check, problem in result.errors.items()})
         if result.part is not None and self.split is not None:
             self.split.take(result.part)
         if not self._states:
@@ -419,9 +404,12 @@ class Validation:
         )
 
 
-def _guarded(label: str, function: Callable[[], T]) -> T:
+def _guarded(source: Source, function: Callable[[], T]) -> T:
     """Run something that calls Polars; what it raises about the data becomes a :class:`SourceError`."""
     try:
         return function()
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as exc:
-        raise SourceError(label, first_line(exc)) from exc
+        said = first_line(exc)
+        told = source.tell(said)
+        # A traceback would show what must not be told.
+        raise SourceError(source.label, told) from (exc if told == said else None)

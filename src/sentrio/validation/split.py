@@ -14,11 +14,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
+import anyio
 import attrs
 import polars as pl
 
 from sentrio import _options as options
 from sentrio.async_core._atomic import Replacement
+from sentrio.async_core._thread_steps import GRACE_SECONDS
+from sentrio.async_core.threads import call_sync
 from sentrio.errors import OptionValueError, SourceError
 from sentrio.validation.metrics import Metric, ScanMetric
 from sentrio.validation.plan import ROW, Plan
@@ -192,6 +195,7 @@ class Splitter:
     _outputs: dict[str, _Output] = attrs.field(factory=dict, init=False)
     _folders: list[Path] = attrs.field(factory=list, init=False)
     _counts: dict[str, int] = attrs.field(factory=dict, init=False)
+    _writing: anyio.Lock = attrs.field(factory=anyio.Lock, init=False)
     problem: str = attrs.field(default="", init=False)  #: why the files are not put in place
     result: SplitResult | None = attrs.field(default=None, init=False)
 
@@ -337,11 +341,30 @@ class Splitter:
                 joins = kind == "failing" and output.sink.joins_lists
                 output.take(frame.with_columns(pl.col(CHECKS_COLUMN).list.join(",")) if joins else frame)
 
-    def due(self) -> list[tuple[_Output, list[pl.DataFrame]]]:
-        """Return what is large enough to be written; the caller writes it, one piece after another."""
-        return [(output, output.taken()) for output in self._outputs.values() if output.is_due]
+    async def write(self) -> None:
+        """Write what is large enough, one piece after another, while whoever brought the rows waits."""
+        async with self._writing:
+            for output in self._outputs.values():
+                if output.is_due:
+                    await call_sync(output.write, output.taken(), abandon_after=GRACE_SECONDS)
 
-    def seal(self, label: str) -> None:
+    async def finish(self, label: str, errors: Mapping[str, str], *, discreet: bool) -> None:
+        """Write the rest, and give both files their names; after that there is no cancellation any more.
+
+        :param errors: the checks that could not be evaluated
+        :param discreet: whether the reason may show nothing of the data
+        :raises SourceError: if a row could not be judged, or a file not be written; then there is neither
+        """
+        broken = [check_id for check_id in self.judging if check_id in errors]
+        problem = f"check {broken[0]!r} could not be evaluated" if broken else self.problem
+        if problem:
+            said = "some rows could not be judged" if discreet else problem
+            raise SourceError(label, f"split: nothing was written, since {said}")
+        await call_sync(self._seal, label, abandon_after=GRACE_SECONDS)
+        # Nothing awaits between the two files, and nothing between them and the end of the run.
+        self._put_in_place(label)
+
+    def _seal(self, label: str) -> None:
         """Write the rest, and see to it that both files are on the disk; blocks.
 
         :raises SourceError: if that fails
@@ -354,7 +377,7 @@ class Splitter:
             except OSError as exc:
                 raise SourceError(label, f"split: {output.path} can not be written: {exc.strerror or exc}") from exc
 
-    def put_in_place(self, label: str) -> None:
+    def _put_in_place(self, label: str) -> None:
         """Give both files their names, without a moment in between at which the run could be cancelled.
 
         :raises SourceError: if that fails; then neither is there

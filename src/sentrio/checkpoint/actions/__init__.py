@@ -15,8 +15,10 @@ __all__ = (
     "NotifyCondition",
     "SlackNotification",
     "StoreValidationResult",
+    "SyncActionAdapter",
     "SyncExecutable",
     "WebhookAction",
+    "adapt_to_async",
     "make_action",
 )
 
@@ -25,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from sentrio._plugins import Registry
+from sentrio.checkpoint.actions.adapters import SyncActionAdapter, adapt_to_async
 from sentrio.checkpoint.actions.base import Action, AsyncBaseAction, AsyncExecutable, BaseAction, SyncExecutable
 from sentrio.checkpoint.actions.config import ActionConfig, NotificationConfig, NotifyCondition
 from sentrio.checkpoint.actions.custom import CustomAction
@@ -49,8 +52,8 @@ REGISTRY.build_in(_CLASSES)
 def make_action(entry: object, base_dir: Path | None = None) -> AsyncExecutable:
     """Make an action of an entry.
 
-    :param entry: an action; a function, sync or async; the name of an action type; or a mapping of one such
-        name to its options
+    :param entry: an action or a function, async or blocking; the name of an action type; or a mapping of one
+        such name to its options
     :param base_dir: the folder that relative paths in an entry's options start from
     :raises UnknownNameError: if there is no such type
     :raises PluginError: if an installed package offers it, and it can not be used
@@ -64,16 +67,15 @@ def make_action(entry: object, base_dir: Path | None = None) -> AsyncExecutable:
         ((name, given),) = entry.items()
         if isinstance(name, str) and (given is None or isinstance(given, Mapping)):
             return _named(name, dict(given or {}), base_dir)
-        raise OptionValueError(
-            "actions", "actions", f"an entry must be a name, or one name with its options, got {entry!r}"
-        )
-    if isinstance(entry, AsyncExecutable) and not isinstance(entry, type):
-        return entry
-    if callable(entry) and not isinstance(entry, type):
-        return CustomAction(callback=entry)
+        # Nothing of it is shown but the name: a URL that stands where its option should be is secret all the same.
+        problem = f"an entry must be a name, or one name with its options in a mapping; that of {name!r} is none"
+        raise OptionValueError("actions", "actions", problem)
+    if not isinstance(entry, type) and (isinstance(entry, AsyncExecutable | SyncExecutable) or callable(entry)):
+        return adapt_to_async(entry)
+    got = f"a mapping of {', '.join(map(repr, entry))}" if isinstance(entry, Mapping) else repr(entry)
     raise TypeError(
-        f"an action must be an action, a function, or a name with options like {{store: {{path: results}}}}, "
-        f"got {entry!r}"
+        "an action must be an action, a function, or a name with options like {store: {path: results}}, "
+        f"got {got}"
     )
 
 

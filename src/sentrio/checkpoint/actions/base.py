@@ -13,6 +13,7 @@ __all__ = (
     "acting_within",
     "actions_limiter",
     "default_limits",
+    "require_executor",
 )
 
 import datetime as dt
@@ -31,7 +32,7 @@ import attrs
 from anyio import CapacityLimiter
 from anyio.lowlevel import RunVar
 
-from sentrio.async_core.background import cancellation_is_real, default_backend
+from sentrio.async_core.background import default_backend
 from sentrio.async_core.threads import call_sync
 from sentrio.checkpoint._configured import Configured
 from sentrio.checkpoint.actions.config import ActionConfig, NotifyCondition, OptionTexts
@@ -73,6 +74,15 @@ def acting_within(timeout: float | None, executor: Executor | None) -> Generator
         default_limits.reset(token)
 
 
+def require_executor(owner: str, value: object) -> None:
+    """Check that ``value`` is an executor, or ``None``.
+
+    :raises OptionValueError: if not
+    """
+    if value is not None and not isinstance(value, Executor):
+        raise OptionValueError(owner, "executor", f"executor must be a concurrent.futures.Executor, got {value!r}")
+
+
 @runtime_checkable
 class AsyncExecutable(Protocol):
     """Anything that acts on a result asynchronously."""
@@ -110,6 +120,7 @@ class ThreadOfAttempt:
 
     action: str
     executor: Executor | None = None
+    _given_up: bool = attrs.field(default=False, init=False)
     _began: bool = attrs.field(default=False, init=False)
     _ended: bool = attrs.field(default=False, init=False)
     _raised: bool = attrs.field(default=False, init=False)
@@ -124,6 +135,9 @@ class ThreadOfAttempt:
 
         def run() -> Any:
             self._began = True
+            if self._given_up:  # seen by whoever comes second: this, or who asks whether it has begun
+                self._began = False
+                return None
             try:
                 return func(*args)
             except BaseException:
@@ -133,7 +147,10 @@ class ThreadOfAttempt:
                 self._ended = True
 
         run.__qualname__ = f"of action {self.action}"  # what the log calls it if it is left behind
-        return await call_sync(run, limiter=actions_limiter(), executor=self.executor)
+        try:
+            return await call_sync(run, limiter=actions_limiter(), executor=self.executor)
+        finally:
+            self._given_up = True
 
     @property
     def runs(self) -> bool:
@@ -154,6 +171,9 @@ class Action(Configured[ConfigT]):
     action_type: ClassVar[str] = "action"
     _config_base = ActionConfig
     _config_class: ClassVar[type] = ActionConfig
+
+    #: it keeps the time limits of an execution context for each of its attempts
+    limits_itself: ClassVar[bool] = True
 
     #: the folder that relative paths of options start from; ``None``: the working directory
     base_dir: Path | None = None
@@ -266,10 +286,6 @@ class Action(Configured[ConfigT]):
                 outcome = await self._perform(checkpoint_result, thread)
             except Exception as exc:  # noqa: BLE001  # an action's failure is a result
                 error = exc
-            except anyio.get_cancelled_exc_class() as exc:
-                if cancellation_is_real():
-                    raise
-                error = exc  # the action has raised it by itself
             else:
                 if isinstance(outcome, ActionResult):
                     return outcome

@@ -6,7 +6,7 @@ not be evaluated is an ``error``.
 
 from __future__ import annotations
 
-__all__ = ("render",)
+__all__ = ("clean", "render")
 
 import re
 from collections.abc import Sequence
@@ -22,7 +22,8 @@ _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 _TAGS = {"failed": "failure", "error": "error", "warned": "skipped", "not_evaluated": "skipped"}
 
 
-def _clean(text: object) -> str:
+def clean(text: object) -> str:
+    """Return text without the characters that XML can not write."""
     return _FORBIDDEN.sub("�", str(text))
 
 
@@ -38,19 +39,19 @@ def render(results: Sequence[CheckpointResult], *, exit_code: int) -> str:
 def _suite(result: CheckpointResult) -> ET.Element:
     suite = ET.Element(
         "testsuite",
-        name=_clean(result.checkpoint_name),
+        name=clean(result.checkpoint_name),
         timestamp=result.run_time.isoformat(),
         time=f"{result.duration_ms / 1000:.3f}",
     )
     properties = ET.SubElement(suite, "properties")
     for name, value in (("run_id", result.run_id), ("data_asset", result.data_asset), ("status", result.status)):
-        ET.SubElement(properties, "property", name=name, value=_clean(value))
+        ET.SubElement(properties, "property", name=name, value=clean(value))
     for check in result.report.checks:
         suite.append(_case(result, check))
     broken = result.error is not None and result.status is CheckpointStatus.ERROR
     if broken or not result.report.checks:
-        case = ET.SubElement(suite, "testcase", classname=_clean(result.checkpoint_name), name="run")
-        ET.SubElement(case, "error", message=_clean(result.error or "no check was evaluated"))
+        case = ET.SubElement(suite, "testcase", classname=clean(result.checkpoint_name), name="run")
+        ET.SubElement(case, "error", message=clean(result.error or "no check was evaluated"))
     for tag, attribute in (("failure", "failures"), ("error", "errors"), ("skipped", "skipped")):
         suite.set(attribute, str(len(suite.findall(f"testcase/{tag}"))))
     suite.set("tests", str(len(suite.findall("testcase"))))
@@ -59,9 +60,9 @@ def _suite(result: CheckpointResult) -> ET.Element:
 
 def _case(result: CheckpointResult, check: CheckResult) -> ET.Element:
     place = ".".join(filter(None, (result.checkpoint_name, check.column)))
-    case = ET.Element("testcase", classname=_clean(place), name=_clean(check.id))
+    case = ET.Element("testcase", classname=clean(place), name=clean(check.id))
     tag = _TAGS.get(kind_of(result, check))
     if tag is not None:
-        detail = ET.SubElement(case, tag, message=_clean(explained(check)))
-        detail.text = _clean("\n".join(sample_lines(check))) or None
+        detail = ET.SubElement(case, tag, message=clean(explained(check)))
+        detail.text = clean("\n".join(sample_lines(check))) or None
     return case

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = (
+    "ASCII_MARKS",
     "HEADER",
     "MARKS",
     "cells",
@@ -27,7 +28,7 @@ from sentrio.validation.report import CheckOutcome, CheckResult, SampleRow
 from sentrio.validation.wording import count_of, number_text
 
 MARKS = {"passed": "✓", "failed": "✗", "warned": "!", "error": "?", "not_evaluated": "·"}
-_ASCII_MARKS = {"passed": "+", "failed": "x", "warned": "!", "error": "?", "not_evaluated": "."}
+ASCII_MARKS = {"passed": "+", "failed": "x", "warned": "!", "error": "?", "not_evaluated": "."}
 _COLOURS = {"passed": "32", "failed": "31", "warned": "33", "error": "35", "not_evaluated": "2"}
 _STATUS_COLOURS = {"success": "32", "warning": "33", "failure": "31", "error": "35", "cancelled": "35"}
 
@@ -69,7 +70,7 @@ def render(result: CheckpointResult, *, colour: bool = False, ascii_only: bool =
     def paint(text: str, code: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if colour else text
 
-    marks = _ASCII_MARKS if ascii_only else MARKS
+    marks = ASCII_MARKS if ascii_only else MARKS
     blocks = [title(result)]
     if result.report.checks:
         kinds = [kind_of(result, check) for check in result.report.checks]

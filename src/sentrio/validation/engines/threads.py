@@ -26,10 +26,10 @@ GRACE_SECONDS = 0.1
 
 # What one morsel should take: long enough that starting a query does not count, short enough to be the
 # longest wait after a cancellation.
-_TARGET_SECONDS = 0.03
+_TARGET_SECONDS = 0.04
 # Only what takes longer makes the next ones smaller: on a busy machine everything takes longer, and many small
 # morsels cost more than a few large ones.
-_BEARABLE_SECONDS = 0.06
+_BEARABLE_SECONDS = 0.08
 _TARGET_BYTES = 64 * 2**20
 _FIRST_ROWS = 65_536
 _LARGEST_UNIT = 4 * _FIRST_ROWS

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-__all__ = ("Description", "Morsel", "ReadAsText", "Reader", "Source", "redacted_url")
+__all__ = ("UNREADABLE", "Description", "Morsel", "ReadAsText", "Reader", "Source", "concealed", "redacted_url")
 
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 import attrs
 import polars as pl
+from polars.exceptions import PanicException, PolarsError
 
 from sentrio.validation.facts import Known
 
 if TYPE_CHECKING:
     from sentrio.validation.validators import Validator
+
+
+#: what Polars raises about data that it can not read
+UNREADABLE = (PolarsError, PanicException, OSError)
 
 
 @attrs.frozen(eq=False)
@@ -75,6 +81,8 @@ class Source(ABC):
 
     #: whether nothing but reading rows takes any time
     instant: bool = False
+    #: set before :meth:`open`: whether another pass may follow, so that what can not be read again must be kept
+    read_again: bool = True
 
     def __init__(self, label: str) -> None:
         #: how people see it: a path, a URL without credentials, the shape of a frame
@@ -119,6 +127,19 @@ class Source(ABC):
     def close(self) -> None:
         """Remove what the source made for itself; blocks shortly."""
         return
+
+    def tell(self, text: str) -> str:
+        """Return a message about the source in words that everybody may see."""
+        return text
+
+
+def concealed(text: str, url: str) -> str:
+    """Return text without user, password and query of a URL, however they are written there."""
+    parts = urlsplit(url)
+    secrets = {parts.query, parts.netloc.rpartition("@")[0], parts.password or ""}
+    for secret in sorted(filter(None, secrets | {unquote(each) for each in secrets}), key=len, reverse=True):
+        text = text.replace(f"?{secret}", "").replace(f"{secret}@", "").replace(secret, "[...]")
+    return redacted_url(text)
 
 
 def redacted_url(text: str) -> str:

@@ -8,7 +8,7 @@ said of NaN), the extremes of old writers, whose order nobody defined.
 
 from __future__ import annotations
 
-__all__ = ("Footer", "footer_size", "read_footer")
+__all__ = ("Footer", "footer_bytes", "footer_size", "read_footer")
 
 import os
 from collections.abc import Generator, Mapping
@@ -29,6 +29,12 @@ _DEEPEST = 32
 # Bytes that are read in one step.
 _STEP = 2**17
 
+# The fields of a footer that are read, and the only order of extremes that anybody defined.
+_SCHEMA, _ROWS, _ROW_GROUPS, _KEY_VALUES, _COLUMN_ORDERS = 2, 3, 4, 5, 7
+_TYPE_ORDER = 1
+# The last of the fields of a chunk that come before its sizes.
+_REPEATED_FIELDS = 4
+
 _INT32, _INT64 = 1, 2
 _REQUIRED, _REPEATED = 0, 2
 _DATE, _UNITS = 6, {9: "ms", 10: "us"}  # converted types
@@ -36,79 +42,7 @@ _UNSIGNED, _SIGNED = range(11, 15), range(15, 19)
 _LOGICAL_UNITS = {1: "ms", 2: "us", 3: "ns"}
 
 
-@attrs.frozen
-class Footer:
-    """The footer of one file."""
-
-    schema: bytes  #: names and types as they are stored; equal bytes mean equal columns
-    rows: int
-    groups: tuple[RowGroup, ...]
-
-
-def footer_size(path: Path) -> int:
-    """Return the number of bytes of the footer; 0 if it can not be found.
-
-    :raises OSError: if the file can not be read
-    """
-    with path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        if size < 12:
-            return 0
-        file.seek(size - 8)
-        tail = file.read(8)
-    length = int.from_bytes(tail[:4], "little")
-    return length if tail[4:] == _MAGIC and length <= size - 12 else 0
-
-
-def read_footer(path: Path, schema: Mapping[str, pl.DataType]) -> Generator[None, None, Footer | None]:
-    """Return what the footer says of the columns of ``schema``, or ``None`` if it is not understood.
-
-    A large footer takes several steps.
-
-    :raises OSError: if the file can not be read
-    """
-    length = footer_size(path)
-    if not length:
-        return None
-    with path.open("rb") as file:
-        file.seek(-8 - length, os.SEEK_END)
-        data = file.read(length)
-    try:
-        return (yield from _parse(data, schema))
-    except (IndexError, KeyError, TypeError, ValueError, OverflowError, RecursionError):
-        return None  # damaged or written by somebody else's rules; Polars decides whether the file can be read
-
-
-def _parse(data: bytes, schema: Mapping[str, pl.DataType]) -> Generator[None, None, Footer | None]:
-    fields: dict[int, tuple[int, int]] = {}  # field -> (type, where)
-    at = last = 0
-    while data[at]:
-        last, kind, at = _field(data, at, last)
-        fields[last] = kind, at
-        at = _skip(data, at, kind)
-    elements = _structs(data, fields[2][1])
-    rows, _ = _integer(data, fields[3][1])
-    orders = [1 in order for order in _structs(data, fields[7][1])] if 7 in fields else []
-    columns = _columns(elements, orders, schema)
-    groups: list[RowGroup] = []
-    count, at, _ = _list(data, fields[4][1])
-    begun = at
-    for _ in range(count):
-        group, at = _group(data, at, columns)
-        groups.append(group)
-        if at - begun > _STEP:
-            yield
-            begun = at
-    if sum(group.rows for group in groups) != rows:
-        return None
-    begin, end = fields[2][1], _skip(data, fields[2][1], _LIST)
-    stored = data[begin:end]
-    if 5 in fields:  # where Arrow keeps types that Parquet has no word for
-        stored += data[fields[5][1] : _skip(data, fields[5][1], _LIST)]
-    return Footer(stored, rows, tuple(groups))
-
-
-@attrs.frozen
+@attrs.define
 class _Column:
     """How to read the statistics of one leaf; no name: it is not wanted."""
 
@@ -116,9 +50,107 @@ class _Column:
     required: bool = False
     width: int = 0  #: bytes of an extreme; 0: extremes are not to be trusted
     signed: bool = True
+    repeated: bytes = b""  #: the first fields of the chunk before: type, encodings, path and codec seldom change
 
 
-def _columns(elements: list[dict[int, Any]], orders: list[bool], schema: Mapping[str, pl.DataType]) -> list[_Column]:
+@attrs.frozen
+class Footer:
+    """The footer of one file."""
+
+    stored: bytes  #: names and types as they are written; equal bytes mean equal columns
+    rows: int
+    groups: tuple[RowGroup, ...]
+    elements: bytes  #: the part of ``stored`` that ``columns`` were told by
+    columns: list[_Column]
+
+
+def footer_size(path: Path) -> int:
+    """Return the number of bytes of the footer; 0 if it can not be found.
+
+    :raises OSError: if the file can not be read
+    """
+    with path.open("rb", buffering=0) as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 8))
+        return _length(file.read(8), size)
+
+
+def _length(tail: bytes, size: int) -> int:
+    length = int.from_bytes(tail[-8:-4], "little")
+    return length if tail[-4:] == _MAGIC and length <= size - 12 else 0
+
+
+def footer_bytes(path: Path, most: int) -> bytes:
+    """Return the footer, or nothing if it can not be found or has more than ``most`` bytes.
+
+    :raises OSError: if the file can not be read
+    """
+    with path.open("rb", buffering=0) as file:
+        size = file.seek(0, os.SEEK_END)
+        begin = file.seek(max(0, size - 8 - most))
+        tail = file.read(size - begin)
+    length = _length(tail, size)
+    return tail[-8 - length : -8] if 0 < length <= len(tail) - 8 else b""
+
+
+def read_footer(
+    data: bytes, schema: Mapping[str, pl.DataType], like: Footer | None = None
+) -> Generator[None, None, Footer | None]:
+    """Return what a footer says of the columns of ``schema``, or ``None`` if it is not understood.
+
+    A large footer takes several steps.
+
+    :param like: a footer that was read before with this schema, probably of a file with the same columns
+    """
+    try:
+        return (yield from _parse(data, schema, like))
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, OverflowError, RecursionError):
+        return None  # damaged or written by somebody else's rules; Polars decides whether the file can be read
+
+
+def _parse(
+    data: bytes, schema: Mapping[str, pl.DataType], like: Footer | None
+) -> Generator[None, None, Footer | None]:
+    rows = -1
+    written = more = b""
+    columns: list[_Column] = []
+    groups: list[RowGroup] = []
+    orders: list[dict[int, Any]] = []
+    at = last = 0
+    while data[at]:
+        last, kind, at = _field(data, at, last)
+        begin = at
+        if last == _SCHEMA and like is not None and data.startswith(like.elements, at):
+            written, columns, at = like.elements, like.columns, at + len(like.elements)
+        elif last == _SCHEMA:
+            elements, at = _structs(data, at)
+            written, columns = data[begin:at], _columns(elements, schema)
+        elif last == _ROWS:
+            rows, at = _integer(data, at)
+        elif last == _ROW_GROUPS:
+            count, at, _ = _list(data, at)
+            for _ in range(count):
+                group, at = _group(data, at, columns)
+                groups.append(group)
+                if at - begin > _STEP:
+                    yield
+                    begin = at
+        elif last == _COLUMN_ORDERS:
+            orders, at = _structs(data, at)
+        else:
+            at = _skip(data, at, kind)
+        if last == _KEY_VALUES:
+            more = data[begin:at]  # where Arrow keeps types that Parquet has no word for
+    if sum(group.rows for group in groups) != rows:
+        return None
+    for number, column in enumerate(columns):
+        if column.width and (number >= len(orders) or _TYPE_ORDER not in orders[number]):
+            for group in groups:
+                group.chunks[column.name].low = group.chunks[column.name].high = None  # type: ignore[index]
+    return Footer(written + more, rows, tuple(groups), written, columns)
+
+
+def _columns(elements: list[dict[int, Any]], schema: Mapping[str, pl.DataType]) -> list[_Column]:
     """Return the leaves in the order of their chunks; only those right below the root are of use."""
     leaves: list[_Column] = []
     at = 1
@@ -135,9 +167,7 @@ def _columns(elements: list[dict[int, Any]], orders: list[bool], schema: Mapping
         if not top or element.get(3) == _REPEATED or name not in schema:
             leaves.append(_Column())
             return
-        ordered = len(leaves) < len(orders) and orders[len(leaves)]
-        width, signed = _extremes(element, schema[name]) if ordered else (0, True)
-        leaves.append(_Column(name, element.get(3) == _REQUIRED, width, signed))
+        leaves.append(_Column(name, element.get(3) == _REQUIRED, *_extremes(element, schema[name])))
 
     for _ in range(elements[0].get(5, 0)):
         walk(True)
@@ -210,6 +240,9 @@ def _chunk(data: bytes, at: int, column: _Column) -> tuple[int, Chunk, int]:
 def _metadata(data: bytes, at: int, column: _Column) -> tuple[int, Chunk, int]:
     last, values, dictionary = 0, -1, False
     statistics: dict[int, Any] = {}
+    begin, repeated = at, column.repeated
+    if repeated and data.startswith(repeated, at):
+        last, at = _REPEATED_FIELDS, at + len(repeated)
     # The busiest loop of all: a footer has one of these for each column of each row group.
     while head := data[at]:
         kind = head & 15
@@ -218,10 +251,10 @@ def _metadata(data: bytes, at: int, column: _Column) -> tuple[int, Chunk, int]:
             at += 1
         else:
             last, at = _integer(data, at + 1)
+        if last == 5:
+            values, at = _integer(data, at)
+            continue
         if kind == 5 or kind == 6:
-            if last == 5:
-                values, at = _integer(data, at)
-                continue
             dictionary = dictionary or last == 11
             while data[at] > 127:
                 at += 1
@@ -230,14 +263,15 @@ def _metadata(data: bytes, at: int, column: _Column) -> tuple[int, Chunk, int]:
             statistics, at = _struct(data, at)
         else:
             at = _skip(data, at, kind)
-    nulls = 0 if column.required else statistics.get(3)
+        if last == _REPEATED_FIELDS:
+            column.repeated = data[begin:at]
     low = high = None
     if column.width:
         low = _extreme(statistics.get(6), statistics.get(8), column)
         high = _extreme(statistics.get(5), statistics.get(7), column)
         if low is None or high is None or low > high:
             low = high = None
-    return values, Chunk(nulls, low, high, dictionary), at + 1
+    return values, Chunk(0 if column.required else statistics.get(3), low, high, dictionary), at + 1
 
 
 def _extreme(value: bytes | None, exact: bool | None, column: _Column) -> int | None:
@@ -284,13 +318,13 @@ def _list(data: bytes, at: int) -> tuple[int, int, int]:
     return count, at, head & 15
 
 
-def _structs(data: bytes, at: int) -> list[dict[int, Any]]:
+def _structs(data: bytes, at: int) -> tuple[list[dict[int, Any]], int]:
     count, at, _ = _list(data, at)
     found = []
     for _ in range(count):
         item, at = _struct(data, at)
         found.append(item)
-    return found
+    return found, at
 
 
 def _struct(data: bytes, at: int, depth: int = 0) -> tuple[dict[int, Any], int]:

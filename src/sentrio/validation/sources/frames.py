@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ("FrameReader", "FrameSource", "LazyReader", "LazySource", "as_frame")
+__all__ = ("FrameReader", "FrameSource", "LazyReader", "LazySource", "PandasSource", "as_frame", "is_pandas")
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,21 +10,24 @@ from typing import Any
 import polars as pl
 
 from sentrio.errors import SourceError
-from sentrio.validation.sources.base import Description, Morsel, Reader, Source
-from sentrio.validation.wording import first_line
+from sentrio.validation.sources.base import UNREADABLE, Description, Morsel, Reader, Source
+from sentrio.validation.wording import first_line, listed
 
 
 def as_frame(data: Any) -> pl.DataFrame | pl.LazyFrame | None:
-    """Return a frame for data that is one: Polars, pandas, pyarrow, or an Arrow C stream; else ``None``."""
+    """Return a frame for data that is one, of Polars or (without a conversion) of pyarrow; else ``None``."""
     if isinstance(data, pl.DataFrame | pl.LazyFrame):
         return data
-    module = type(data).__module__.partition(".")[0]
-    if module == "pandas" and type(data).__name__ == "DataFrame":
-        frame: pl.DataFrame = pl.from_pandas(data)
-        return frame
-    if hasattr(data, "__arrow_c_stream__"):
+    if isinstance(data, pl.Series):
+        return data.to_frame()
+    if type(data).__module__.partition(".")[0] == "pyarrow" and hasattr(data, "num_columns"):
         return pl.DataFrame(data)
     return None
+
+
+def is_pandas(data: Any) -> bool:
+    """Tell whether data are a frame of pandas, without importing it."""
+    return type(data).__module__.partition(".")[0] == "pandas" and type(data).__name__ == "DataFrame"
 
 
 class FrameReader(Reader):
@@ -69,6 +72,59 @@ class FrameSource(Source):
 
 
 _WEIGHED = 100
+
+
+class PandasSource(Source):
+    """A frame of pandas, which is converted when it is read; its index is no column."""
+
+    def __init__(self, data: Any) -> None:
+        rows, columns = data.shape
+        super().__init__(f"DataFrame[{rows}x{columns}]")
+        self.instant = rows * columns <= _CONVERTED
+        self._data = data
+        self._inner: FrameSource | None = None
+
+    def prepare(self) -> Iterator[None]:
+        """Convert the frame."""
+        if not self._data.columns.is_unique:
+            raise SourceError(self.label, "two of its columns have the same name")
+        try:
+            self._inner = FrameSource(pl.from_pandas(self._data))
+        except ModuleNotFoundError as exc:
+            raise SourceError(self.label, f"pandas frames need {exc.name}; install it") from exc
+        except pl.exceptions.PolarsError as exc:
+            raise SourceError(self.label, f"it can not be taken over: {first_line(exc)}") from exc
+        except Exception:  # noqa: BLE001  # of pandas or pyarrow; what it says shows a value
+            bad = [repr(name) for name in self._data.columns if not _is_convertible(self._data[[name]])]
+            problem = f"it can not be taken over: values of several types in {listed(bad) or 'its columns'}"
+            raise SourceError(self.label, problem) from None
+        return iter(())
+
+    @property
+    def inner(self) -> FrameSource:
+        """The converted frame."""
+        assert self._inner is not None, "prepare() comes first"
+        return self._inner
+
+    def describe(self) -> Description:
+        """Return schema and size."""
+        return self.inner.describe()
+
+    def open(self, description: Description) -> Reader:
+        """Begin a pass."""
+        return self.inner.open(description)
+
+
+def _is_convertible(data: Any) -> bool:
+    try:
+        pl.from_pandas(data)
+    except Exception:  # noqa: BLE001  # see above
+        return False
+    return True
+
+
+# Cells of a frame that are converted in less time than a worker thread needs to begin.
+_CONVERTED = 20_000
 
 
 class LazyReader(Reader):
@@ -117,15 +173,22 @@ class LazyReader(Reader):
 
 
 class _UserReader(LazyReader):
-    def __init__(self, frame: pl.LazyFrame, label: str) -> None:
-        super().__init__(frame)
-        self._label = label
+    def __init__(self, source: LazySource) -> None:
+        super().__init__(source.frame)
+        self._source = source
 
     def read(self, rows: int) -> Morsel | None:
+        label = self._source.label
         try:
-            return super().read(rows)
-        except pl.exceptions.PolarsError as exc:
-            raise SourceError(self._label, first_line(exc)) from exc
+            morsel = super().read(rows)
+        except UNREADABLE as exc:
+            raise SourceError(label, first_line(exc)) from exc
+        if morsel is None:
+            # A frame over a stream has no rows the second time, and that is not what the checks were asked.
+            before, self._source.rows = self._source.rows, self.row
+            if before not in {None, self.row}:
+                raise SourceError(label, f"it gave {before:,} rows at first and {self.row:,} when it was read again")
+        return morsel
 
 
 class LazySource(Source):
@@ -134,15 +197,16 @@ class LazySource(Source):
     def __init__(self, frame: pl.LazyFrame) -> None:
         super().__init__("LazyFrame")
         self.frame = frame
+        self.rows: int | None = None  # of a whole pass
 
     def describe(self) -> Description:
         """Return the schema; the number of rows is not known."""
         try:
             schema = self.frame.collect_schema()
-        except (pl.exceptions.PolarsError, OSError) as exc:
+        except UNREADABLE as exc:
             raise SourceError(self.label, first_line(exc)) from exc
         return Description(schema=schema)
 
     def open(self, description: Description) -> Reader:
         """Begin a pass."""
-        return _UserReader(self.frame, self.label)
+        return _UserReader(self)

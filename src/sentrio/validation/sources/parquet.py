@@ -6,6 +6,7 @@ __all__ = ("ParquetReader", "ParquetSource")
 
 from bisect import bisect_right
 from collections.abc import Collection, Iterator, Mapping
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 
@@ -15,14 +16,15 @@ import polars as pl
 from sentrio.errors import SourceError
 from sentrio.validation.facts import Known, RowGroup
 from sentrio.validation.sources.base import Description, Morsel, Reader, Source
-from sentrio.validation.sources.files import FileSet, SourceOptions
-from sentrio.validation.sources.footer import Footer, footer_size, read_footer
+from sentrio.validation.sources.files import FileSet
+from sentrio.validation.sources.footer import Footer, footer_bytes, read_footer
+from sentrio.validation.sources.options import SourceOptions
 from sentrio.validation.wording import first_line
 
 # How much larger decoded rows are than the file's, as a first guess; what matters is the order of magnitude.
 _UNPACKED = 3.0
 # Reading a byte of a footer here takes about as long as Polars takes for so many values.
-_VALUES_PER_FOOTER_BYTE = 32
+_VALUES_PER_FOOTER_BYTE = 16
 # A footer up to this size is read sooner than Polars answers two questions about the file.
 _SMALL_FOOTER = 8 * 2**10
 # Files that are looked at in one step, and files that one query reads: few enough to be quick, and to have open.
@@ -39,10 +41,18 @@ class ParquetFile:
     """One file, and what its footer told."""
 
     path: Path
-    frame: pl.LazyFrame
     rows: int
     groups: tuple[RowGroup, ...] | None = None
     starts: list[int] = attrs.field(factory=list)  #: the first row of each row group, and the end of the last
+
+    scanned: pl.LazyFrame | None = None
+
+    @property
+    def frame(self) -> pl.LazyFrame:
+        """The rows, not read yet."""
+        if self.scanned is None:
+            self.scanned = _scan(self.path)
+        return self.scanned
 
     def tell(self, footer: Footer | None) -> None:
         """Take in what the footer says, unless Polars says something else."""
@@ -61,6 +71,11 @@ class ParquetFile:
         # A group is cut into pieces of about one size, since a small last one would cost almost as much.
         rest = self.starts[group + 1] - offset
         return -(-rest // -(-rest // wanted))
+
+    def ahead(self, offset: int, wanted: int) -> tuple[pl.LazyFrame, int]:
+        """Return the rows from ``offset`` on, at most ``wanted``, and how many there are."""
+        length = min(wanted, self.rows - offset)
+        return self.frame.slice(offset, length), length
 
     def pieces(self, offset: int, length: int) -> list[tuple[RowGroup, int]] | None:
         """Return the row groups between two rows, with the rows of each that lie there."""
@@ -96,7 +111,9 @@ class ParquetReader(Reader):
             self._index = 1
             return Morsel(0, 0, 0, self._files[0].frame.head(0))
         file = self._files[self._file]
+        ahead = None
         if self._offset or file.rows > rows:
+            ahead = partial(file.ahead, self._offset)
             length = file.length(self._offset, rows)
             frame, pieces = file.frame.slice(self._offset, length), file.pieces(self._offset, length)
             self._offset += length
@@ -107,7 +124,7 @@ class ParquetReader(Reader):
             found = [each.pieces(0, each.rows) for each in files]
             pieces = [piece for each in found for piece in each or ()] if None not in found else None
             self._file += len(files)
-        known = Known(self._schema, pieces) if pieces is not None else None
+        known = Known(self._schema, pieces, self._row, ahead) if pieces is not None else None
         morsel = Morsel(self._index, self._row, length, frame, known)
         self._index += 1
         self._row += length
@@ -128,7 +145,7 @@ class ParquetSource(Source):
     """Parquet files with the same columns."""
 
     def __init__(self, given: SourceOptions, base: Path | None) -> None:
-        super().__init__(given.path)
+        super().__init__(given.shown)
         self._options, self._base = given, base
         self._found: FileSet | None = None
         self._files: list[ParquetFile] = []
@@ -136,25 +153,24 @@ class ParquetSource(Source):
 
     def prepare(self) -> Iterator[None]:
         """Find the files, their columns and their rows."""
+        assert self._options.path is not None
         found = self._found = FileSet.find(self.label, self._options.path, self._base, "parquet")
         self._files = []
-        stored: bytes | None = None
+        like: Footer | None = None
         for number, path in enumerate(found.paths):
             if number % _FILES_AT_ONCE == 1:
                 yield
             # Of many small files the footer tells at once what Polars would be asked for twice.
-            small = len(found.paths) > 1 and footer_size(path) <= _SMALL_FOOTER
-            if small and stored is not None:
-                footer = yield from read_footer(path, self._schema)
-                if footer is not None and footer.schema == stored:
-                    self._files.append(ParquetFile(path, _scan(path), footer.rows))
-                    self._files[-1].tell(footer)
-                    continue
-            self._files.append(self._look(found, path))
-            if small and stored is None:
-                footer = yield from read_footer(path, self._schema)
-                stored = footer.schema if footer is not None else None
+            data = footer_bytes(path, _SMALL_FOOTER) if len(found.paths) > 1 else b""
+            footer = (yield from read_footer(data, self._schema, like)) if data and like is not None else None
+            if footer is not None and like is not None and footer.stored == like.stored:
+                self._files.append(ParquetFile(path, footer.rows))
                 self._files[-1].tell(footer)
+                continue
+            self._files.append(self._look(found, path))
+            if data and like is None:
+                like = yield from read_footer(data, self._schema)
+                self._files[-1].tell(like)
 
     def _look(self, found: FileSet, path: Path) -> ParquetFile:
         frame = _scan(path)
@@ -167,7 +183,7 @@ class ParquetSource(Source):
         if self._files and dict(schema) != dict(self._schema):
             raise SourceError(self.label, f"{path.name} has other columns or types than {found.paths[0].name}")
         self._schema = schema
-        return ParquetFile(path, frame, rows)
+        return ParquetFile(path, rows, scanned=frame)
 
     def describe(self) -> Description:
         """Return what the footers said."""
@@ -182,9 +198,9 @@ class ParquetSource(Source):
         for number, file in enumerate(self._files):
             if number % _FILES_AT_ONCE == _FILES_AT_ONCE - 1:
                 yield
-            worth = file.rows * len(schema) >= _VALUES_PER_FOOTER_BYTE * footer_size(file.path)
-            if file.groups is None and worth:
-                file.tell((yield from read_footer(file.path, schema)))
+            if file.groups is None:
+                worth = int(file.rows * len(schema) / _VALUES_PER_FOOTER_BYTE)
+                file.tell((yield from read_footer(footer_bytes(file.path, worth), schema)))
 
     def open(self, description: Description) -> Reader:
         """Begin a pass."""
@@ -192,6 +208,4 @@ class ParquetSource(Source):
 
     def verify(self) -> Iterator[None]:
         """Check that no file changed meanwhile."""
-        if self._found is not None:
-            self._found.verify()
-        return iter(())
+        return self._found.verify() if self._found is not None else iter(())

@@ -10,7 +10,7 @@ YAML 1.2 and are refused.
 
 from __future__ import annotations
 
-__all__ = ("parse",)
+__all__ = ("EMPTY", "parse")
 
 import re
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from typing import Any
 import attrs
 import yaml
 
-from sentrio.config.nodes import Key, MappingNode, Node, ScalarNode, SequenceNode, resolve, step
+from sentrio._yaml.nodes import Key, MappingNode, Node, ScalarNode, SequenceNode, resolve, step
 from sentrio.errors import ConfigurationError, Problem, suggestion
 
 # A configuration beyond these is none: it is a wrong file, or made to keep a reader busy.
@@ -51,14 +51,16 @@ _HINTS = (
 )
 
 
-_EMPTY = "the file is empty; `sentrio init` writes an example"
+#: what to say of an empty ``sentrio.yaml``
+EMPTY = "the file is empty; `sentrio init` writes an example"
 
 
-def parse(text: str | bytes, file: str, *, empty: str = _EMPTY) -> Node:
+def parse(text: str | bytes, file: str, *, empty: str = EMPTY, only: str | None = None) -> Node:
     """Parse one document.
 
     :param file: how messages call it
     :param empty: what to say if there is nothing in it
+    :param only: the top-level key that the caller reads: others may hold what this reader refuses, such as tags
     :raises ConfigurationError: for everything that is wrong with it, in the order of the file
     """
     builder = _Builder(file)
@@ -66,12 +68,18 @@ def parse(text: str | bytes, file: str, *, empty: str = _EMPTY) -> Node:
         root = builder.build(builder.decoded(text))
     except _Stop:
         root = None
+    if root is not None and only is not None:
+        builder.problems = [each for each in builder.problems if not each.path or _is_below(each.path, only)]
     if root is None and not builder.problems:
         builder.problems.append(Problem("", empty, file))
     if builder.problems:
         raise ConfigurationError(sorted(builder.problems, key=lambda each: (each.line or 0, each.column or 0)))
     assert root is not None
     return root
+
+
+def _is_below(path: str, name: str) -> bool:
+    return path == name or path.startswith((f"{name}.", f"{name}["))
 
 
 class _Stop(Exception):
