@@ -13,7 +13,6 @@ __all__ = ("ThreadStatistics", "call_sync", "loop_poster", "thread_statistics")
 
 import atexit
 import contextvars
-import functools
 import logging
 import os
 import queue
@@ -22,6 +21,7 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError as FutureCancelledError
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar, TypeVarTuple
 
 import anyio
@@ -192,7 +192,7 @@ async def call_sync(
     else:
         bound = _Bound(func, args)  # picklable if the function and its arguments are
 
-    call = _Call(bound, _name_of(func), post, anyio.Event(), limiter)
+    call = _Call(bound, _name(func), post, anyio.Event(), limiter)
     await limiter.acquire_on_behalf_of(call)
     _running.add(call)
     try:
@@ -230,9 +230,9 @@ def loop_poster() -> Callable[..., None]:
     return post
 
 
-def _name_of(func: Any) -> str:
-    """Return how the log calls a function; never its arguments, which may be large and nobody's business."""
-    while isinstance(func, functools.partial):
+def _name(func: Any) -> str:
+    """Return what the log calls a function; never its ``repr``, which may show what is bound to it."""
+    while isinstance(func, partial):
         func = func.func
     return str(getattr(func, "__qualname__", type(func).__qualname__))
 
