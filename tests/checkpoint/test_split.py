@@ -72,6 +72,7 @@ KEYS: list[Any] = [
     {"unique": {"column": "k"}},
     {"unique": {"columns": ["x", "t"], "nulls_equal": True, "where": "k < 5"}},
     {"unique_rows": {"severity": "low"}},
+    {"foreign_key": {"column": "t", "reference": ["a", "", "ü\n", "c"]}},
 ]
 
 
@@ -95,6 +96,8 @@ def failing_ids(row: dict[str, Any], everything: list[dict[str, Any]], *, keys: 
         about = [each for each in everything if each["k"] is not None and each["k"] < 5]
         if row["k"] is not None and row["k"] < 5 and sum(pair(other) == pair(row) for other in about) > 1:
             found.append("unique:x,t")
+        if row["t"] is not None and row["t"] not in {"a", "", "ü\n", "c"}:
+            found.append("foreign_key:t")
     return found
 
 
@@ -188,6 +191,15 @@ def test_one_file_alone_and_severities(tmp_path: Path) -> None:
     assert not (tmp_path / "f.parquet").exists()
 
 
+def test_rows_without_their_counterpart(tmp_path: Path) -> None:
+    source, known = orders(tmp_path), pl.DataFrame({"order_id": range(990)})
+    rule = {"foreign_key": {"column": "order_id", "reference": known, "reference_column": "order_id"}}
+    split = Split(valid=tmp_path / "v.parquet", failing=tmp_path / "f.parquet")
+    result = Checkpoint("o", source, [rule], split=split, morsel_rows=300).run()
+    assert str(result.split) == "Split: 990 valid, 10 failing"
+    assert pl.read_parquet(tmp_path / "f.parquet")[ROW].to_list() == list(range(990, 1000))
+
+
 def test_text_that_is_no_number_is_kept_as_text(tmp_path: Path) -> None:
     lines = [f"{i},{i}.5\n" for i in range(11_000)]
     lines[10_500] = "oops,1.5\n"
@@ -220,6 +232,7 @@ def test_names_that_are_patterns_to_polars(tmp_path: Path) -> None:
     [
         ([{"range": {"column": "b"}}], {"a": [1]}, "split: nothing was written, since check 'range:b' could not be evaluated"),
         ([{"monotonic": {"column": "a"}}], {"a": [1]}, "split: check 'monotonic:a' can not tell of one row whether it fails"),
+        ([{"foreign_key": {"column": "a", "reference": "nowhere.csv", "reference_column": "a"}}], {"a": [1]}, "split: nothing was written, since check 'foreign_key:a' could not be evaluated"),
         (["not_null"], {"a": [[1]]}, "split: valid: column 'a' is List(Int64), which a .csv file can not hold"),
         (["not_null"], {ROW: [1]}, f"split: the source has a column {ROW!r} of its own"),
     ],

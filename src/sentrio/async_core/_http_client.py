@@ -229,7 +229,8 @@ class AsyncHTTPClient:
             try:
                 response = await call.response()
             finally:
-                await call.close_content()
+                if "content" in call.options:
+                    await call.close_content()
             current.set_attribute("http.response.status_code", response.status_code)
             current.set_attribute("http.request.resend_count", call.attempts - 1)
         _duration(
@@ -287,7 +288,8 @@ class AsyncHTTPClient:
             try:
                 answer = await open_stream(call)
             finally:
-                await call.close_content()
+                if "content" in call.options:
+                    await call.close_content()
             current.set_attribute("http.response.status_code", answer.response.status_code)
             try:
                 yield answer.response

@@ -165,6 +165,7 @@ async def call_sync(
     limiter: CapacityLimiter | None = None,
     executor: Executor | None = None,
     abandon_after: float | None = 0.0,
+    on_cancel: Callable[[], object] | None = None,
 ) -> T:
     """Run ``func(*args)`` in a worker thread and return what it returns.
 
@@ -178,6 +179,8 @@ async def call_sync(
     :param limiter: bounds how many calls run at once; ``None`` uses AnyIO's default limiter for threads
     :param executor: run the call there instead of in a thread of our own; it is not shut down
     :param abandon_after: seconds to wait for a running call after a cancellation; ``None`` waits to its end
+    :param on_cancel: called in the event loop when the caller is cancelled while the call runs, to tell ``func``
+        that it may end
     :raises ValueError: if ``abandon_after`` is negative or NaN
     """
     if abandon_after is not None and not abandon_after >= 0:
@@ -208,7 +211,11 @@ async def call_sync(
     try:
         await call.done.wait()
     except BaseException:
-        await _wait_after_cancellation(call, abandon_after)
+        try:
+            if on_cancel is not None:
+                on_cancel()
+        finally:
+            await _wait_after_cancellation(call, abandon_after)
         raise
     return call.unwrap()  # type: ignore[no-any-return]
 

@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 import polars as pl
 
+from sentrio.validation.conditions import row_condition
 from sentrio.validation.cuts import Cut, filtered
 from sentrio.validation.facts import UNKNOWN, Known
 from sentrio.validation.metrics import Matching, Metric, ScanMetric
@@ -144,6 +145,10 @@ class Plan:
         """Try checks on no rows: what is wrong with their expressions shows before any data are read."""
         trial = Phase()
         empty = pl.LazyFrame(schema=self._whole)
+        for condition in {self.where, *(check.rule.where for check in checks)} - {None}:
+            _, problem = row_condition(str(condition), self._whole)
+            if problem:
+                return f"where: {problem}"
         try:
             for check in checks:
                 trial.add(check, check.metrics, self.where)

@@ -23,11 +23,12 @@ from sentrio.async_core._atomic import Replacement
 from sentrio.async_core._thread_steps import GRACE_SECONDS
 from sentrio.async_core.threads import call_sync
 from sentrio.errors import OptionValueError, SourceError
-from sentrio.validation.metrics import Metric, ScanMetric
+from sentrio.validation.metrics import Matching, Metric, ScanMetric
 from sentrio.validation.plan import ROW, Plan
 from sentrio.validation.report import Severity, SplitResult
 from sentrio.validation.sinks import SUFFIXES, Sink, make_sink, sink_problem
 from sentrio.validation.validators._base import Check, Tolerance, Validator, as_severity
+from sentrio.validation.validators.references import ForeignKey
 from sentrio.validation.validators.uniqueness import Unique, _compared, _present
 from sentrio.validation.wording import first_line
 
@@ -131,13 +132,15 @@ class _Judge:
     condition: pl.Expr | None  #: the rows that the check is about; ``None``: all
     fails: pl.Expr | None
     keys: pl.DataFrame | None = None
+    later: pl.Expr | None = None  #: as ``fails``, known once all rows were read
 
     @property
     def flag(self) -> pl.Expr | None:
         """An expression that tells of each row whether it fails; ``None`` if no expression can."""
-        if self.fails is None:
+        told = self.later if self.fails is None else self.fails
+        if told is None:
             return None
-        fails = self.fails.fill_null(False)
+        fails = told.fill_null(False)
         return fails if self.condition is None else fails & self.condition.fill_null(False)
 
     def among_keys(self, rows: pl.DataFrame) -> pl.Series:
@@ -229,7 +232,7 @@ class Splitter:
             self.problem = self.problem or f"check {check.id!r} could not be evaluated"
         elif check.passes is not None:
             self._judges.append(_Judge(check, _condition(check.rule.where), ~check.passes))
-        elif isinstance(check.rule, Unique):
+        elif isinstance(check.rule, Unique | ForeignKey):
             self._judges.append(_Judge(check, _condition(check.rule.where), None))
         elif isinstance(check.rule, Tolerance):
             problem = f"split: check {check.id!r} can not tell of one row whether it fails"
@@ -258,16 +261,23 @@ class Splitter:
         wanted: dict[str, dict[str, Metric]] = {}
         for judge in self._keyed():
             rule = judge.check.rule
-            assert isinstance(rule, Unique)
-            hashes = values[judge.check.id]["hashes"]
-            hashes = pl.Series([], dtype=pl.UInt64) if hashes is None else hashes
-            wanted[judge.check.id] = {"keys": _RepeatedKeys(_compared(judge.check), rule.nulls_equal, hashes)}
+            if isinstance(rule, Unique):
+                hashes = values[judge.check.id]["hashes"]
+                hashes = pl.Series([], dtype=pl.UInt64) if hashes is None else hashes
+                wanted[judge.check.id] = {"keys": _RepeatedKeys(_compared(judge.check), rule.nulls_equal, hashes)}
         return wanted
 
     def learn_keys(self, values: Mapping[str, Mapping[str, Any]]) -> None:
-        """Take in the values that repeat."""
+        """Take in the values that repeat, and those that a reference holds."""
         for judge in self._keyed():
-            judge.keys = values[judge.check.id]["keys"]
+            found = values[judge.check.id]
+            if "keys" in found:
+                judge.keys = found["keys"]
+                continue
+            # What the rule counted, which says of each row whether it fails.
+            again = {name: value for name, value in found.items() if name != "failed"}
+            counted = (judge.check.rule.follow_up(judge.check, again) or {}).get("failed")
+            judge.later = counted.condition if isinstance(counted, Matching) else pl.lit(False)
 
     def _keyed(self) -> list[_Judge]:
         return [judge for judge in self._judges if judge.fails is None]
