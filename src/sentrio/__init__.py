@@ -30,6 +30,8 @@ __all__ = (
     "SentrioError",
     "Severity",
     "SlackNotification",
+    "Split",
+    "SplitResult",
     "StoreValidationResult",
     "TriggerConfig",
     "TriggerResult",
@@ -83,7 +85,8 @@ if TYPE_CHECKING:
         SentrioError,
         UnknownCheckpointError,
     )
-    from sentrio.validation.report import CheckOutcome, CheckResult, Severity, ValidationReport
+    from sentrio.validation.report import CheckOutcome, CheckResult, Severity, SplitResult, ValidationReport
+    from sentrio.validation.split import Split
 
 _HOMES = {
     "ActionConfig": "sentrio.checkpoint.actions",
@@ -109,6 +112,8 @@ _HOMES = {
     "ScheduleTrigger": "sentrio.checkpoint.triggers",
     "SentrioError": "sentrio.errors",
     "Severity": "sentrio.validation.report",
+    "Split": "sentrio.validation.split",
+    "SplitResult": "sentrio.validation.report",
     "SlackNotification": "sentrio.checkpoint.actions",
     "StoreValidationResult": "sentrio.checkpoint.actions",
     "TriggerConfig": "sentrio.checkpoint.triggers",

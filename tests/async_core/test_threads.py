@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextvars
+import functools
 import logging
 import os
 import subprocess
@@ -80,6 +81,23 @@ async def test_abandoned_call_keeps_its_slot_until_its_thread_ends(caplog: pytes
         async with limiter:  # free as soon as the thread has ended
             pass
     assert thread_statistics().abandoned == 0
+
+
+async def test_the_log_never_shows_arguments(caplog: pytest.LogCaptureFixture) -> None:
+    ended = threading.Event()
+
+    def wait(secret: str) -> None:
+        ended.wait(10)
+
+    limiter = anyio.CapacityLimiter(1)
+    with anyio.move_on_after(0.05):
+        await call_sync(functools.partial(functools.partial(wait), "hush"), limiter=limiter)
+    ended.set()
+    with anyio.fail_after(5):
+        async with limiter:  # the thread has ended
+            pass
+    assert "wait was abandoned" in caplog.text
+    assert "hush" not in caplog.text
 
 
 async def test_waits_for_a_short_call_before_it_abandons_it(caplog: pytest.LogCaptureFixture) -> None:

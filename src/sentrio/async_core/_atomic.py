@@ -84,7 +84,7 @@ class Replacement:
         :raises FileExistsError: if ``overwrite`` is false and somebody else was faster
         """
         try:
-            self._finish_content()
+            self.seal()
             if self.temporary is not None:
                 self._put_in_place(self.temporary)
         except BaseException:
@@ -92,6 +92,11 @@ class Replacement:
             raise
         self.temporary = None
         _sync_folder(os.path.dirname(self.target))  # noqa: PTH120
+
+    def seal(self) -> None:
+        """Sync the content and take no more, so that :meth:`commit` is quick. Harmless when called again."""
+        if not self.stream.closed:
+            self._finish_content()
 
     def discard(self) -> None:
         """Remove what was written; the file at ``path`` stays as it is. Harmless when called again."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ("Checkpoint",)
 
+import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ import attrs
 from sentrio import _options as options
 from sentrio.async_core.background import default_backend
 from sentrio.checkpoint.actions import AsyncExecutable, make_action
+from sentrio.checkpoint.actions.store import safe_name
+from sentrio.checkpoint.params import fill_path
 from sentrio.checkpoint.result import CheckpointResult
 from sentrio.checkpoint.run import CheckpointRun
 from sentrio.checkpoint.strategies import ConcurrentStrategy, ExecutionStrategy, make_strategy
@@ -24,6 +27,7 @@ from sentrio.validation.report import Severity
 from sentrio.validation.run import Progress
 from sentrio.validation.sources.base import Source
 from sentrio.validation.sources.files import make_source
+from sentrio.validation.split import Split, SplitTargets
 from sentrio.validation.validators import Validator, make_validator
 from sentrio.validation.wording import count_of
 
@@ -67,6 +71,16 @@ def _folder(value: Any) -> Path | None:
     return None if value is None else Path(value)
 
 
+def _split(value: Any) -> Any:
+    return Split(**value) if isinstance(value, Mapping) and all(isinstance(key, str) for key in value) else value
+
+
+def _split_or_none(owner: Any, field: attrs.Attribute[Any], value: object) -> None:
+    if value is not None and not isinstance(value, Split):
+        problem = f"split must be a Split, or a mapping of its options, got {value!r}"
+        raise OptionValueError("Checkpoint", "split", problem)
+
+
 def _callback(owner: Any, field: attrs.Attribute[Any], value: object) -> None:
     if value is not None and not callable(value):
         raise OptionValueError("Checkpoint", field.name, f"{field.name} must be a function, got {value!r}")
@@ -95,6 +109,8 @@ class Checkpoint(metaclass=options.OptionsMeta):
     :param sample_failures: how many failing rows are shown for each check; with 0, no row's values appear
     :param key_columns: shown beside each failing value
     :param redact_columns: shown nowhere
+    :param split: write the rows that pass and those that fail into files of their own: a :class:`sentrio.Split`, or a
+        mapping of its options
     :param morsel_rows: rows read at once; ``None``: as many as take about 40 ms
     :param description: for people; kept in the configuration
     :param owner: for people; kept in the configuration
@@ -130,6 +146,7 @@ class Checkpoint(metaclass=options.OptionsMeta):
     redact_columns: tuple[str, ...] = attrs.field(
         default=(), kw_only=True, converter=_texts, validator=options.texts()
     )
+    split: Split | None = attrs.field(default=None, kw_only=True, converter=_split, validator=_split_or_none)
     morsel_rows: int | None = attrs.field(
         default=None, kw_only=True, validator=options.optional(options.integer(minimum=1))
     )
@@ -152,6 +169,7 @@ class Checkpoint(metaclass=options.OptionsMeta):
 
     def __attrs_post_init__(self) -> None:
         self._label = self.source().label  # a bad data source is an error now, not when it runs
+        self.split_targets("0", dt.datetime.now(dt.UTC))
         self.validators = self._make_validators(self.validators)
         self.actions = [make_action(entry, self.base_dir) for entry in self.actions]
         self.triggers = [make_trigger(entry) for entry in self.triggers]
@@ -183,6 +201,30 @@ class Checkpoint(metaclass=options.OptionsMeta):
     def source(self) -> Source:
         """Return the data source, opened by nobody yet."""
         return make_source(self.data_source, self.base_dir)
+
+    def split_targets(self, run_id: str, run_time: dt.datetime) -> SplitTargets | None:
+        """Return where the rows of a run are to be written; ``None`` without a split.
+
+        :raises OptionValueError: if the split does not go with the other options
+        """
+        if self.split is None:
+            return None
+        if self.fail_fast:
+            raise OptionValueError(
+                "split", "fail_fast", "a split needs all rows, and fail_fast stops before; take one away"
+            )
+        severity = self.split.severity or (None if self.fail_on == "never" else Severity(self.fail_on))
+        if severity is None:
+            problem = "with fail_on='never' nothing says which checks count; give the split a severity"
+            raise OptionValueError("split", "severity", problem)
+        values = {"run_id": run_id, "checkpoint": safe_name(self.name), "date": run_time.date().isoformat()}
+        base = self.base_dir or Path()
+        paths = {
+            kind: base / fill_path(template, values, owner="split", option=kind)
+            for kind, template in (("valid", self.split.valid), ("failing", self.split.failing))
+            if template is not None
+        }
+        return SplitTargets(paths=paths, severity=severity)
 
     def add_action(self, action: Any) -> Checkpoint:
         """Add an action, given as in ``actions``; return the checkpoint itself."""

@@ -22,7 +22,7 @@ from typing import Any
 import attrs
 
 from sentrio.errors import CheckpointFailed, CheckpointUndecided, OptionValueError
-from sentrio.validation.report import CheckResult, Severity, ValidationReport
+from sentrio.validation.report import CheckResult, Severity, SplitResult, ValidationReport
 from sentrio.validation.values import json_ready
 from sentrio.validation.wording import count_of
 
@@ -116,7 +116,7 @@ class CheckpointResult:
     fail_on: Severity | None = Severity.HIGH  #: ``None``: no check fails the run
     params: Mapping[str, Any] = attrs.field(factory=dict)
     metadata: Mapping[str, Any] = attrs.field(factory=dict)
-    split: Mapping[str, Any] | None = None  #: rows and paths of a split, if there was one
+    split: SplitResult | None = None  #: rows and paths of a split, if there was one and it was written
 
     @property
     def passed(self) -> bool:
@@ -198,7 +198,7 @@ class CheckpointResult:
             "fail_on": None if self.fail_on is None else str(self.fail_on),
             "params": dict(self.params),
             "metadata": dict(self.metadata),
-            "split": None if self.split is None else dict(self.split),
+            "split": None if self.split is None else self.split.to_dict(),
             "report": self.report.to_dict(),
             "action_results": [action.to_dict() for action in self.action_results],
         }
@@ -221,6 +221,7 @@ class CheckpointResult:
         fields["run_time"] = dt.datetime.fromisoformat(fields["run_time"])
         fields["status"] = CheckpointStatus(fields["status"])
         fields["fail_on"] = None if fields.get("fail_on") is None else Severity(fields["fail_on"])
+        fields["split"] = None if fields.get("split") is None else SplitResult.from_dict(fields["split"])
         fields["report"] = ValidationReport.from_dict(fields["report"])
         fields["action_results"] = tuple(map(ActionResult.from_dict, fields.get("action_results", ())))
         return cls(**fields)

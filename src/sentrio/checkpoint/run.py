@@ -21,6 +21,7 @@ from sentrio.errors import SourceError
 from sentrio.validation.plan import SampleOptions
 from sentrio.validation.report import CheckOutcome, Severity, ValidationReport
 from sentrio.validation.run import Progress, Validation
+from sentrio.validation.split import Splitter
 from sentrio.validation.values import json_ready
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ class CheckpointRun:
         self._fails_at = None if checkpoint.fail_on == "never" else Severity(checkpoint.fail_on)
         self.run_id = uuid.uuid4().hex
         self._run_time = dt.datetime.now(dt.UTC)
+        targets = checkpoint.split_targets(self.run_id, self._run_time)
+        self._splitter = None if targets is None else Splitter(targets)
         self._validation = Validation(
             checkpoint.source(),
             checkpoint.validators,
@@ -65,6 +68,7 @@ class CheckpointRun:
             on_progress=on_progress,
             base=checkpoint.base_dir,
             plans=checkpoint._plans,
+            split=self._splitter,
         )
 
     async def execute(self) -> CheckpointResult:
@@ -105,6 +109,7 @@ class CheckpointRun:
             error=error,
             fail_on=self._fails_at,
             metadata=json_ready({**checkpoint.metadata, **self._context}),
+            split=None if self._splitter is None else self._splitter.result,
         )
 
     async def _validate(self) -> str | None:

@@ -220,8 +220,8 @@ class _Builder(Reader):
     ) -> None:
         """Point at the key that an error of the constructor is about."""
         place: Node = node
-        if exc.owner == "data_source" and "data_source" in given:
-            place, path = given["data_source"][1], paths["data_source"]
+        if exc.owner in {"data_source", "split"} and exc.owner in given:
+            place, path = given[exc.owner][1], paths[exc.owner]
             outer, _, inner = exc.option.partition(".")
             if isinstance(place, MappingNode) and (key := place.key(outer)) is not None:
                 below = place.get(outer)

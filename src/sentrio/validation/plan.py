@@ -167,6 +167,7 @@ class MorselResult:
     states: list[list[Any]]  # [group][metric]
     samples: dict[str, list[tuple[int, dict[str, Any]]]]
     errors: dict[str, str] = attrs.field(factory=dict)  # check id -> why it could not be evaluated
+    part: Any = None  #: its rows, judged, where they are split
 
 
 def measure(

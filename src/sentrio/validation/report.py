@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ("CheckOutcome", "CheckResult", "SampleRow", "Severity", "ValidationReport")
+__all__ = ("CheckOutcome", "CheckResult", "SampleRow", "Severity", "SplitResult", "ValidationReport")
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -88,6 +88,27 @@ class CheckResult:
         fields["severity"] = Severity(fields["severity"])
         fields["sample"] = tuple(SampleRow(item["row"], dict(item["values"])) for item in fields.get("sample", ()))
         return cls(**fields)
+
+
+@attrs.frozen(kw_only=True)
+class SplitResult:
+    """How many rows passed and failed, and where they were written."""
+
+    valid_rows: int
+    failing_rows: int
+    paths: Mapping[str, str] = attrs.field(factory=dict)  #: of ``valid``, ``failing`` or both
+
+    def __str__(self) -> str:
+        return f"Split: {self.valid_rows:,} valid, {self.failing_rows:,} failing"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready dictionary."""
+        return attrs.asdict(self, recurse=False) | {"paths": dict(self.paths)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> SplitResult:
+        """Rebuild a result from :meth:`to_dict`; fields that this version does not know are ignored."""
+        return cls(**{field.name: data[field.name] for field in attrs.fields(cls) if field.name in data})
 
 
 @attrs.frozen(kw_only=True)

@@ -12,19 +12,22 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
+import anyio
 import anyio.lowlevel
 import attrs
 import polars as pl
 
+from sentrio.async_core.threads import call_sync
 from sentrio.errors import SourceError, suggestion
 from sentrio.validation.cuts import Learnt
 from sentrio.validation.engines.threads import MorselSize, in_thread, run_morsels
 from sentrio.validation.lookup import Wanted
-from sentrio.validation.plan import Broken, MorselResult, Phase, Plan, measure
+from sentrio.validation.plan import Broken, Frame, MorselResult, Phase, Plan, measure
 from sentrio.validation.report import CheckOutcome, CheckResult, SampleRow, Severity, ValidationReport
 from sentrio.validation.samples import SampleOptions
 from sentrio.validation.sources.base import Description, Morsel, ReadAsText, Source
 from sentrio.validation.sources.files import make_source
+from sentrio.validation.split import SLICE_BYTES, SLICE_ROWS, Splitter
 from sentrio.validation.validators import Validator
 from sentrio.validation.validators._base import Check, Gather, Verdict
 from sentrio.validation.values import json_ready
@@ -65,6 +68,7 @@ class Validation:
     on_progress: Callable[[Progress], object] | None = None
     plans: dict[Any, Plan] = attrs.field(factory=dict)  #: plans by schema, kept from run to run
     base: Path | None = None  #: the folder that relative paths of references start from
+    split: Splitter | None = None  #: writes valid and failing rows
 
     _description: Description | None = attrs.field(default=None, init=False)
     _plan: Plan | None = attrs.field(default=None, init=False)
@@ -83,6 +87,7 @@ class Validation:
     _complete: bool = attrs.field(default=False, init=False)
     _stopped: bool = attrs.field(default=False, init=False)
     _started: float = attrs.field(factory=time.perf_counter, init=False)
+    _splitting: bool = attrs.field(default=False, init=False)  # in the pass that runs
 
     async def run(self) -> None:
         """Read the source and measure everything.
@@ -99,6 +104,8 @@ class Validation:
                 await self._run()
         finally:
             self.source.close()
+            if self.split is not None:
+                self.split.close()
 
     def _reset(self) -> None:
         for kept in (self._states, self._values, self._samples, self._sampled, self._errors, self._failed):
@@ -121,6 +128,11 @@ class Validation:
         phase = self._plan.first
         if phase.places:
             await self._steps(self.source.study(phase.columns))
+        if self.split is not None and phase.places:
+            # To its end, whatever happens meanwhile: a thread that was left behind would leave its files behind.
+            begin = partial(self.split.begin, self._plan, self.source.label, self.validators)
+            await call_sync(begin, abandon_after=None)
+            self._splitting = not self.split.needs_keys
         while phase.places:
             await self._pass(phase)
             if self._stopped:
@@ -128,10 +140,35 @@ class Validation:
             await self._finish(phase)
             await self._refer(phase)
             phase = self._follow_up(phase)
+            self._splitting = False  # the first pass has seen every row
         await self._look_up()
         if self._plan.first.places:  # else nothing could be evaluated, so nothing was read
+            if self.split is not None and self.split.needs_keys:
+                await self._split_by_keys(self.split)
             await self._steps(self.source.verify())
             self._complete = True
+            if self.split is not None:
+                broken = {**self._errors, **self._unreadable}
+                await self.split.finish(self.source.label, broken, discreet=self._discreet)
+
+    async def _split_by_keys(self, split: Splitter) -> None:
+        """Read once for the values that repeat, and once to write the rows."""
+        assert self._plan is not None
+        judging = set(split.judging)
+        if judging & {*self._errors, *self._unreadable}:
+            return
+        keys = Phase()
+        for check_id, metrics in split.key_metrics(self._values).items():
+            keys.add(self._plan.by_id[check_id], metrics, self.where)
+        if keys.places:
+            await self._pass(keys)
+            await self._finish(keys)
+        if not judging & set(self._errors):
+            split.learn_keys(self._values)
+            self._splitting = True
+            await self._pass(Phase())
+            self._splitting = False
+        self._phase, self._states = Phase(), []
 
     def _make_plan(self, description: Description) -> Plan:
         key = (tuple(description.schema.items()), tuple(description.hidden))
@@ -170,7 +207,7 @@ class Validation:
         # A rule that asks for another pass says so by a `follow_up` of its own, one that finds rows by a `sample`.
         rules = [type(check.rule) for check in self._plan.checks if check.id in phase.places] if self._plan else []
         keys = self.samples.key_columns and self.samples.most
-        self.source.read_again = any(
+        self.source.read_again = (self.split is not None and self.split.needs_keys) or any(
             rule.follow_up is not Validator.follow_up or (keys and rule.sample is not Validator.sample)
             for rule in rules
         )
@@ -194,20 +231,32 @@ class Validation:
                 while (morsel := reader.read(_INLINE_ROWS)) is not None:
                     merge(morsel, work(morsel))
                 return
+            fixed = self.morsel_rows
+            if fixed is None and self._splitting:
+                fixed = max(1, min(SLICE_ROWS, int(SLICE_BYTES / (weight or 1))))
             size = MorselSize(
-                fixed=self.morsel_rows, bytes_per_row=max(weight or 0, reader.bytes_per_row or 0), unit=reader.unit
+                fixed=fixed, bytes_per_row=max(weight or 0, reader.bytes_per_row or 0), unit=reader.unit
             )
-            await run_morsels(reader, work, merge, size=size, in_flight=self.in_flight)
+            settle = self.split.write if self.split is not None and self._splitting else None
+            await run_morsels(reader, work, merge, size=size, in_flight=self.in_flight, settle=settle)
         finally:
             reader.close()
 
     def _measure(self, phase: Phase, learnt: Learnt, morsel: Morsel) -> MorselResult:
+        if not self._splitting or self.split is None:
+            return self._measured(phase, learnt, morsel, morsel.frame)
+        frame = _guarded(self.source, morsel.frame.lazy().collect)  # read once, for both
+        result = self._measured(phase, learnt, morsel, frame)
+        result.part = self.split.part(frame, morsel.first_row)
+        return result
+
+    def _measured(self, phase: Phase, learnt: Learnt, morsel: Morsel, frame: Frame) -> MorselResult:
         return _guarded(
             self.source,
             partial(
                 measure,
                 phase,
-                morsel.frame,
+                frame,
                 rows=morsel.rows,
                 first_row=morsel.first_row,
                 options=self.samples,
@@ -220,6 +269,8 @@ class Validation:
     def _merge(self, morsel: Morsel, result: MorselResult) -> bool:
         """Merge what was measured on the next morsel; return whether to stop."""
         self._errors.update({check: self.source.tell(problem) for check, problem in result.errors.items()})
+        if result.part is not None and self.split is not None:
+            self.split.take(result.part)
         if not self._states:
             self._states = result.states
         else:

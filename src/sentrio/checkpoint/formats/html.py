@@ -148,7 +148,6 @@ def _facts(result: CheckpointResult) -> str:
     if not report.complete:
         rows = f"{report.rows_scanned:,}{'' if report.row_count is None else f' of {report.row_count:,}'} rows read"
     moment = f"{result.run_time:%Y-%m-%d %H:%M:%S} UTC"
-    split = result.split or {}
     return _pairs(
         [
             ("Data", f'<span class="value">{_text(result.data_asset)}</span>' if result.data_asset else ""),
@@ -159,9 +158,18 @@ def _facts(result: CheckpointResult) -> str:
             ),
             ("Run id", f'<span class="value">{_text(result.run_id)}</span>'),
             *((_text(name), _plain(value)) for name, value in {**result.params, **result.metadata}.items()),
-            ("Split", _text(f"{split['valid_rows']:,} valid, {split['failing_rows']:,} failing") if split else ""),
+            ("Split", _split(result)),
         ]
     )
+
+
+def _split(result: CheckpointResult) -> str:
+    if result.split is None:
+        return ""
+    places = ", ".join(
+        f'{kind}: <span class="value">{_text(path)}</span>' for kind, path in result.split.paths.items()
+    )
+    return f"{_text(str(result.split).removeprefix('Split: '))}<br>{places}"
 
 
 def _plain(value: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ("MorselSize", "in_thread", "run_morsels")
 
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar, TypeVarTuple
 
 import anyio
@@ -127,12 +127,14 @@ async def run_morsels(
     *,
     size: MorselSize,
     in_flight: int | None = None,
+    settle: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
     """Read morsels, measure each in a worker thread, and merge the answers in the order of the morsels.
 
     :param measure: runs in a worker thread
     :param merge: runs in the event loop; true stops the reading
     :param in_flight: morsels that are measured at once; ``None``: as many as Polars has threads
+    :param settle: awaited after each merge, before the next morsel is read: what is slow about merging
     :raises BaseException: the first one that reading or measuring raises, as itself
     """
     threads = pl.thread_pool_size()
@@ -140,7 +142,7 @@ async def run_morsels(
     # The more of them share the threads, the longer each takes: so long does a cancelled run wait.
     size.most_bytes = min(size.most_bytes, size.most_bytes * threads / in_flight)
     size.warming = in_flight
-    run = _Run(reader, measure, merge, size, in_flight)
+    run = _Run(reader, measure, merge, size, in_flight, settle)
     async with anyio.create_task_group() as tg:
         for number in range(run.in_flight):
             tg.start_soon(run.work, tg.cancel_scope, name=f"sentrio: morsels {number}")
@@ -158,6 +160,7 @@ class _Run:
     merge: Callable[[Morsel, MorselResult], bool]
     size: MorselSize
     in_flight: int
+    settle: Callable[[], Awaitable[None]] | None
     reading: anyio.Lock = attrs.field(factory=anyio.Lock)
     measured: dict[int, tuple[Morsel, MorselResult]] = attrs.field(factory=dict)
     merged: int = 0
@@ -173,6 +176,9 @@ class _Run:
                 result = await in_thread(self.measure, morsel, limiter=_morsel_limiter())
                 self.size.learn(morsel.rows, anyio.current_time() - started)
                 self._take(morsel, result)
+                del morsel, result  # nothing is held while others are waited for
+                if self.settle is not None:
+                    await self.settle()
         except Exception as exc:  # noqa: BLE001  # raised by run_morsels, without a group of one around it
             if self.failure is None:
                 self.failure = exc
