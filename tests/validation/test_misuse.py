@@ -318,6 +318,6 @@ def test_no_value_leaks(hidden: dict[str, Any]) -> None:
     for data, entry in failing:
         result = sentrio.check(data, [entry], **hidden)
         assert any(not check.passed for check in result.report.checks), entry
-        told = str(result.to_dict()) + str(result)
+        told = str(result.report.checks) + str(result)  # not the time of the run, whose digits may be any
         for mark in ("7770", "997770", "1997"):
             assert mark not in told, (entry, told)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ("AsyncHTTPClient", "HTTPStatistics")
+__all__ = ("AsyncHTTPClient", "HTTPStatistics", "opened")
 
 import math
 import os
@@ -367,6 +367,16 @@ class AsyncHTTPClient:
                 }
             breaker = self._breakers[host] = CircuitBreaker(name=host)
         return breaker
+
+
+@asynccontextmanager
+async def opened(client: AsyncHTTPClient | None) -> AsyncGenerator[AsyncHTTPClient]:
+    """Yield ``client``, or one with default settings for the block."""
+    if client is not None:
+        yield client
+    else:
+        async with AsyncHTTPClient() as own:
+            yield own
 
 
 def _without_credentials(url: httpx.URL, auth: Any) -> tuple[httpx.URL, Any]:

@@ -111,7 +111,7 @@ class Checkpoint(metaclass=options.OptionsMeta):
     :param redact_columns: shown nowhere
     :param split: write the rows that pass and those that fail into files of their own: a :class:`sentrio.Split`, or a
         mapping of its options
-    :param morsel_rows: rows read at once; ``None``: as many as take about 30 ms
+    :param morsel_rows: rows read at once; ``None``: as many as take about 40 ms
     :param description: for people; kept in the configuration
     :param owner: for people; kept in the configuration
     :param tags: to select checkpoints by

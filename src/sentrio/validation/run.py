@@ -19,10 +19,12 @@ import polars as pl
 
 from sentrio.async_core.threads import call_sync
 from sentrio.errors import SourceError, suggestion
+from sentrio.validation.cuts import Learnt
 from sentrio.validation.engines.threads import MorselSize, in_thread, run_morsels
 from sentrio.validation.lookup import Wanted
-from sentrio.validation.plan import Broken, Cuts, Frame, MorselResult, Phase, Plan, SampleOptions, measure
+from sentrio.validation.plan import Broken, Frame, MorselResult, Phase, Plan, measure
 from sentrio.validation.report import CheckOutcome, CheckResult, SampleRow, Severity, ValidationReport
+from sentrio.validation.samples import SampleOptions
 from sentrio.validation.sources.base import Description, Morsel, ReadAsText, Source
 from sentrio.validation.sources.files import make_source
 from sentrio.validation.split import SLICE_BYTES, SLICE_ROWS, Splitter
@@ -209,7 +211,7 @@ class Validation:
             rule.follow_up is not Validator.follow_up or (keys and rule.sample is not Validator.sample)
             for rule in rules
         )
-        await self._read(partial(self._measure, phase, {}), self._merge)
+        await self._read(partial(self._measure, phase, Learnt()), self._merge)
 
     async def _read(
         self, work: Callable[[Morsel], MorselResult], merge: Callable[[Morsel, MorselResult], bool]
@@ -229,6 +231,7 @@ class Validation:
                 while (morsel := reader.read(_INLINE_ROWS)) is not None:
                     merge(morsel, work(morsel))
                 return
+            weight = max(weight or 0, reader.bytes_per_row or 0)
             fixed = self.morsel_rows
             if fixed is None and self._splitting:
                 fixed = max(1, min(SLICE_ROWS, int(SLICE_BYTES / (weight or 1))))
@@ -238,15 +241,15 @@ class Validation:
         finally:
             reader.close()
 
-    def _measure(self, phase: Phase, cuts: Cuts, morsel: Morsel) -> MorselResult:
+    def _measure(self, phase: Phase, learnt: Learnt, morsel: Morsel) -> MorselResult:
         if not self._splitting or self.split is None:
-            return self._measured(phase, cuts, morsel, morsel.frame)
+            return self._measured(phase, learnt, morsel, morsel.frame)
         frame = _guarded(self.source, morsel.frame.lazy().collect)  # read once, for both
-        result = self._measured(phase, cuts, morsel, frame)
+        result = self._measured(phase, learnt, morsel, frame)
         result.part = self.split.part(frame, morsel.first_row)
         return result
 
-    def _measured(self, phase: Phase, cuts: Cuts, morsel: Morsel, frame: Frame) -> MorselResult:
+    def _measured(self, phase: Phase, learnt: Learnt, morsel: Morsel, frame: Frame) -> MorselResult:
         return _guarded(
             self.source,
             partial(
@@ -258,7 +261,7 @@ class Validation:
                 options=self.samples,
                 sampled=self._sampled,
                 known=morsel.known,
-                cuts=cuts,
+                learnt=learnt,
             ),
         )
 

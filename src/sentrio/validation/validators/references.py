@@ -23,6 +23,7 @@ _ONE_PART = 250_000
 
 # A number takes 64 bits, a mark one.
 _BITS = 64
+_MOST_MARKS = 2**32
 
 _HASH = "__sentrio_hash__"
 _VALUE = "__sentrio_value__"
@@ -73,13 +74,13 @@ class _Members:
         common = self.values.dtype
         plain = _plain(values, values.dtype)
         cast = plain.cast(common, strict=False)
-        if not len(self.values):
-            found = pl.repeat(False, len(values), eager=True)
-        elif self.marks is not None:
+        if self.marks is not None:
             least, marks = self.marks
             inside = cast.is_between(least, least + len(marks) - 1)
             # Clipped first, since a difference could wrap.
             found = inside & marks.gather(cast.clip(least, least + len(marks) - 1).fill_null(least) - least)
+        elif not len(self.values):
+            found = pl.repeat(False, len(values), eager=True)
         else:
             place = self.hashes.search_sorted(cast.hash()).clip(upper_bound=len(self.values) - 1)
             found = self.values.gather(place) == cast
@@ -128,35 +129,33 @@ class _Distinct(ScanMetric):
             ]
             done.append(pl.concat(slices).unique().sort(_HASH))
             yield
+        state.parts.clear()
         whole = pl.concat(done, rechunk=True)
         yield
-        if whole.schema[_VALUE] == pl.Int128 and _fits(whole[_VALUE]):
-            whole = _hashed(whole[_VALUE].cast(pl.Int64))
-            yield
         hashes, values = whole[_HASH], whole[_VALUE]
+        marks = _marked(values)
+        yield
+        if marks is not None:  # then nothing else is asked for
+            state.members = _Members(hashes[:0], pl.Series([], dtype=pl.Int64), None, marks)
+            return
         again = (hashes == hashes.shift(1)).fill_null(False)
         clashing = values.filter(again | again.shift(-1, fill_value=False)) if again.any() else None
-        state.members = _Members(hashes, values, clashing, _marked(values))
-        state.parts.clear()
+        state.members = _Members(hashes, values, clashing)
 
     def finish(self, state: _Runs) -> _Members | None:
         return state.members
 
 
-def _fits(values: pl.Series) -> bool:
-    """Tell whether whole numbers fit into 64 bits, which are compared much faster."""
-    return bool(values.is_between(-(2**63), 2**63 - 1).all())
-
-
 def _marked(values: pl.Series) -> tuple[int, pl.Series] | None:
     """Mark which whole numbers occur, unless that took more memory than the numbers themselves."""
-    least, greatest = (values.min(), values.max()) if values.dtype == pl.Int64 else (None, None)
-    if not isinstance(least, int) or not isinstance(greatest, int):
+    least, greatest = (values.min(), values.max()) if values.dtype.is_integer() else (None, None)
+    if not isinstance(least, int) or not isinstance(greatest, int) or least < -(2**63) or greatest >= 2**63:
         return None
     width = greatest - least + 1
-    if width > _BITS * len(values):
+    if width > min(_BITS * len(values), _MOST_MARKS):
         return None
-    return least, pl.repeat(False, width, eager=True).scatter((values - least).cast(pl.UInt32), True)
+    places = (values.cast(pl.Int64) - least).cast(pl.UInt32)
+    return least, pl.repeat(False, width, eager=True).scatter(places, True)
 
 
 def _hashed(values: pl.Series) -> pl.DataFrame:
@@ -202,13 +201,14 @@ class ForeignKey(Tolerant):
 
     reference: Any = attrs.field(converter=_listed, eq=False)
     reference_column: str | None = attrs.field(default=None, validator=options.optional(options.text(empty=True)))
+    _label: str = attrs.field(default="", init=False, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
         if self.column is None and self.columns is None:
             raise OptionValueError(self.validator_name, "column", "give 'column' or 'columns'")
         if not isinstance(self.reference, pl.Series):
-            check_reference(self.validator_name, self.reference)
+            self._label = check_reference(self.validator_name, self.reference)
         elif self.reference_column is not None:
             problem = "reference_column has no meaning: reference is a list of values, which has no columns"
             raise OptionValueError(self.validator_name, "reference_column", problem)
@@ -254,7 +254,7 @@ class ForeignKey(Tolerant):
         """Where the values must occur."""
         if isinstance(self.reference, pl.Series):
             return f"one of {wording.count_of(len(self.reference), 'value')}"
-        return f"occurs in {self.reference_column or 'the reference'}"
+        return f"occurs in {self.reference_column or self.column or 'the same column'} of {self._label}"
 
 
 def _mismatch(name: str, dtype: pl.DataType, found: pl.DataType) -> str:
@@ -264,8 +264,8 @@ def _mismatch(name: str, dtype: pl.DataType, found: pl.DataType) -> str:
     return f"column {name!r} is {dtype}, and the values of the reference are {found}"
 
 
-def check_reference(owner: str, data: Any) -> None:
-    """Refuse a reference that is no source of data.
+def check_reference(owner: str, data: Any) -> str:
+    """Return how people see a source of data: its path, a URL without credentials, the shape of a frame.
 
     :raises OptionValueError: for one that is none
     :raises UnknownOptionError: for an option that sources do not have
@@ -273,7 +273,7 @@ def check_reference(owner: str, data: Any) -> None:
     from sentrio.validation.sources.files import make_source  # which knows the validators
 
     try:
-        make_source(data)
+        return make_source(data).label
     except OptionValueError as exc:
         problem = exc.problem.replace("data_source", "reference")
         raise OptionValueError(owner, "reference", f"reference: {problem}") from None
