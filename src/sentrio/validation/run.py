@@ -231,12 +231,11 @@ class Validation:
                 while (morsel := reader.read(_INLINE_ROWS)) is not None:
                     merge(morsel, work(morsel))
                 return
+            weight = max(weight or 0, reader.bytes_per_row or 0)
             fixed = self.morsel_rows
             if fixed is None and self._splitting:
                 fixed = max(1, min(SLICE_ROWS, int(SLICE_BYTES / (weight or 1))))
-            size = MorselSize(
-                fixed=fixed, bytes_per_row=max(weight or 0, reader.bytes_per_row or 0), unit=reader.unit
-            )
+            size = MorselSize(fixed=fixed, bytes_per_row=weight, unit=reader.unit)
             settle = self.split.write if self.split is not None and self._splitting else None
             await run_morsels(reader, work, merge, size=size, in_flight=self.in_flight, settle=settle)
         finally:
