@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import nox
+from nox.command import CommandFailed
 
 nox.needs_version = ">=2025.10"
 nox.options.default_venv_backend = "uv"
@@ -82,6 +83,26 @@ def benchmarks(session: nox.Session) -> None:
     names = session.posargs or sorted(path.stem for path in Path("benchmarks").glob("[!_]*.py"))
     for name in names:
         session.run("python", f"benchmarks/{name}.py")
+
+
+PEERS = {
+    "dataframely": "dataframely",
+    "pandera": "pandera[polars]",
+    "pointblank": "pointblank",
+    "soda": "soda-core-duckdb",
+    "truthound": "truthound",
+}
+
+
+@nox.session(default=False)
+@nox.parametrize("peer", sorted(PEERS))
+def peers(session: nox.Session, peer: str) -> None:
+    """Time the suite of benchmarks/validation.py with other libraries; ``nox -s peers -- ROWS...``."""
+    try:
+        session.install(PEERS[peer], "polars", "pyarrow")
+    except CommandFailed:
+        session.skip(f"{PEERS[peer]} can not be installed here")
+    session.run("python", "benchmarks/_peers.py", peer, "5", *(session.posargs or ["1_000_000", "10_000_000"]))
 
 
 @nox.session(default=False)

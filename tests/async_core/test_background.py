@@ -459,7 +459,7 @@ def test_cancelled_anywhere_a_handle_that_is_awaited_leaves_nothing(backend: Bac
 async def test_a_task_that_refuses_to_end_is_named(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sentrio.async_core.background._GRACE_SECONDS", 0.02)
+    monkeypatch.setattr("sentrio.async_core._hosts._GRACE_SECONDS", 0.02)
     release = anyio.Event()
 
     async def stubborn(task_status: TaskStatus[None]) -> None:

@@ -111,6 +111,17 @@ async def test_a_call_that_waits_for_its_slot_never_starts_once_cancelled() -> N
     assert not started.is_set()
 
 
+async def test_a_call_is_told_when_its_caller_is_cancelled() -> None:
+    told = threading.Event()
+    with anyio.move_on_after(0.01) as scope:
+        await call_sync(told.wait, 60, abandon_after=None, on_cancel=told.set)
+    assert scope.cancelled_caught
+
+    told.clear()
+    await call_sync(int, on_cancel=told.set)
+    assert not told.is_set()
+
+
 @pytest.mark.parametrize("bad", [-1.0, float("nan")])
 async def test_refuses_a_bad_deadline(bad: float) -> None:
     with pytest.raises(ValueError, match="abandon_after"):

@@ -182,6 +182,23 @@ async def test_changes_are_seen_at_once(tmp_path: Path) -> None:
     assert sorted(latencies)[2] < 0.2
 
 
+async def test_a_long_wait_in_the_thread_holds_up_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(_tracker, "_WAIT_MS", 60_000)
+    with anyio.fail_after(30):
+        # A cancellation ends it ...
+        async with watching(tmp_path, force_polling=False) as changes:
+            with anyio.move_on_after(0.05):
+                await anext(changes)
+        # ... and so does a file that has come to rest, and a look that is due.
+        monkeypatch.setattr(_tracker, "_RESCAN_SECONDS", 0.1)
+        async with watching(tmp_path, force_polling=False, stable_seconds=0.2) as changes:
+            (tmp_path / "file").write_text("content")
+            assert await told(changes, 1) == [("file", "created")]
+    assert "abandoned" not in caplog.text
+
+
 async def test_a_missing_folder_is_an_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as missing:
         async for _ in AsyncDirectoryWatcher(tmp_path / "missing").watch():
@@ -243,7 +260,7 @@ async def test_a_system_that_can_watch_no_more_is_polled(
     def fail(*args: object, **options: object) -> object:
         raise OSError(28, "OS file watch limit reached")
 
-    monkeypatch.setattr("watchfiles.watch", fail)
+    monkeypatch.setattr(_tracker, "RustNotify", fail)
     with caplog.at_level(logging.WARNING, "sentrio"):
         async with watching(tmp_path) as changes:
             (tmp_path / "file").write_text("")

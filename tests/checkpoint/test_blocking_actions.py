@@ -118,7 +118,7 @@ async def test_a_timeout_returns_on_time_and_is_not_repeated_while_the_thread_ru
     kind: str, result: CheckpointResult, gate: threading.Event, caplog: pytest.LogCaptureFixture
 ) -> None:
     calls: list[object] = []
-    options: dict[str, Any] = {"timeout_seconds": 0.05, "retry_count": 5, "retry_delay_seconds": 0.01}
+    options: dict[str, Any] = {"timeout_seconds": 0.3, "retry_count": 5, "retry_delay_seconds": 0.01}
 
     def func(given: object) -> None:
         calls.append(given)
@@ -128,7 +128,7 @@ async def test_a_timeout_returns_on_time_and_is_not_repeated_while_the_thread_ru
     with anyio.fail_after(10):
         outcome = await action.execute_async(result)
     assert (outcome.status, outcome.attempts, len(calls)) == ("error", 1, 1)
-    assert outcome.error == "timed out after 0.05 s; not tried again, since its thread still runs"
+    assert outcome.error == "timed out after 0.3 s; not tried again, since its thread still runs"
     assert outcome.details == {"abandoned": True}
     assert isinstance(outcome.exception, TimeoutError)
     assert (thread_statistics().abandoned, actions_limiter().borrowed_tokens) == (1, 1)
@@ -144,10 +144,10 @@ async def test_an_attempt_that_never_came_to_run_may_be_repeated(
     limiter = actions_limiter()
     before, limiter.total_tokens = limiter.total_tokens, 1
     try:
-        first = Call(blocked(gate), timeout_seconds=0.02)
+        first = Call(blocked(gate), timeout_seconds=0.3)
         assert (await first.execute_async(result)).details == {"abandoned": True}
         # The only slot is taken, so this one waits for it; then its own retry finds it free.
-        second = Call(lambda _: "ran", timeout_seconds=0.02, retry_count=50, retry_delay_seconds=0)
+        second = Call(lambda _: "ran", timeout_seconds=0.02, retry_count=500, retry_delay_seconds=0)
         async with anyio.create_task_group() as tg:
             tg.start_soon(lambda: set_after(gate, 0.1))
             outcome = await second.execute_async(result)
@@ -157,6 +157,20 @@ async def test_an_attempt_that_never_came_to_run_may_be_repeated(
         gate.set()
         await until_threads_have_ended()
         limiter.total_tokens = before
+
+
+async def test_an_attempt_that_was_given_up_before_its_thread_came_to_it_is_never_made(
+    result: CheckpointResult, gate: threading.Event
+) -> None:
+    with ThreadPoolExecutor(1) as executor:
+        executor.submit(gate.wait)
+        action = Call(lambda n: n, timeout_seconds=0.01, retry_count=3, retry_delay_seconds=0)
+        with acting_within(None, executor):
+            outcome = await action.execute_async(result)
+        assert (outcome.status, outcome.attempts, outcome.error) == ("error", 4, "timed out after 0.01 s")
+        gate.set()
+        await until_threads_have_ended()
+    assert action.calls == 0
 
 
 async def set_after(gate: threading.Event, seconds: float) -> None:
@@ -186,7 +200,7 @@ async def test_an_executor_may_be_given(result: CheckpointResult) -> None:
         with acting_within(None, executor):
             assert (await action.execute_async(result)).message.startswith("mine")
     elsewhere = Elsewhere()
-    with acting_within(0.01, elsewhere):
+    with acting_within(0.3, elsewhere):
         assert (await Call(lambda n: n).execute_async(result)).message == "1"
         outcome = await Call(str, retry_count=3, retry_delay_seconds=0).execute_async(result)
     assert (outcome.status, outcome.attempts, elsewhere.submitted) == ("error", 1, 2)

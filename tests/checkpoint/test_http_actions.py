@@ -26,7 +26,7 @@ from sentrio.checkpoint.formats.slack import render
 from sentrio.checkpoint.pool import CheckpointPool
 from sentrio.checkpoint.runner import AsyncCheckpointRunner
 from sentrio.checkpoint.strategies import AsyncExecutionContext, SequentialStrategy
-from sentrio.errors import DeliveryError, OptionValueError, UnknownOptionError
+from sentrio.errors import ConfigurationError, DeliveryError, OptionValueError, UnknownOptionError
 from sentrio.testing import Backend, cancel_everywhere
 
 SECRET = "T0K3N-secret"
@@ -256,6 +256,30 @@ def test_unknown_options_are_refused_with_the_nearest_known_one() -> None:
         WebhookConfig(url="https://x", hmac_secret=SECRET),
     ):
         assert SECRET not in repr(config)
+
+
+def test_a_url_in_the_wrong_place_is_not_shown(tmp_path: Path) -> None:
+    url = f"https://example.com/{SECRET}"
+    entries: list[Any] = [{"slack": url}, {"slack": {"webhook_url": url}, "channel": "x"}, {"slack": [url]}]
+    for entry in entries:
+        with pytest.raises((OptionValueError, TypeError)) as caught:
+            make_action(entry)
+        assert "slack" in str(caught.value)
+        assert SECRET not in str(caught.value)
+    for text in (
+        f"slack: {url}",
+        f"slack: [{url}]",
+        f"{{slack: {{webhook_url: ['{url}']}}}}",
+        f"slack: {{url: '{url}'}}",
+    ):
+        path = tmp_path / "sentrio.yaml"
+        path.write_text(
+            f"checkpoints:\n  c:\n    data_source: d.csv\n    validators: [unique]\n    actions:\n      - {text}\n"
+        )
+        with pytest.raises(ConfigurationError) as caught:
+            load_config(path)
+        assert "sentrio.yaml:6:" in str(caught.value)
+        assert SECRET not in str(caught.value)
 
 
 async def test_a_placeholder_of_the_documentation_is_not_sent_to(result: CheckpointResult) -> None:

@@ -214,6 +214,28 @@ async def test_a_trigger_may_wait_in_its_own_way() -> None:
     assert watch.statistics().ended
 
 
+async def test_a_schedule_with_a_condition_of_its_own_is_asked() -> None:
+    class Unless(ScheduleTrigger):
+        asked = 0
+
+        def should_trigger(self) -> TriggerResult:
+            self.asked += 1
+            return TriggerResult(super().should_trigger().should_run and self.asked > 3)
+
+    trigger = Unless(interval_seconds=0.001)
+    assert (await trigger.wait(poll_interval=0.01)).should_run
+    assert trigger.asked > 3
+    async with trigger.watch() as watch:
+        assert (await watch.wait()).should_run
+
+
+def test_a_machine_without_time_zones_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zoneinfo.available_timezones", set)
+    with pytest.raises(OptionValueError, match="no time zone database: install the package tzdata"):
+        ScheduleTrigger(interval_hours=1, timezone="Europe/Berlim")
+    assert ScheduleTrigger(interval_hours=1, timezone="utc").config.timezone is UTC
+
+
 async def test_a_disabled_trigger_never_fires() -> None:
     async with HandTrigger(enabled=False, run_immediately=True).watch() as watch:
         assert [result async for result in watch] == []

@@ -80,6 +80,8 @@ async def test_an_attempt_whose_thread_ends_late_is_repeated_only_if_it_failed(f
     ended = anyio.Event()
 
     async def open_gate() -> None:
+        while not action.calls:
+            await anyio.lowlevel.checkpoint()  # the clock must not jump before the thread has begun
         await anyio.sleep(12)  # after the timeout, before the retry
         action.gate.set()
         while thread_statistics().running:

@@ -8,6 +8,9 @@ from typing import Any
 
 import anyio
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from trio.testing import MockClock
 
 from sentrio import AsyncBaseTrigger, ScheduleTrigger, TriggerConfig, TriggerResult
 from sentrio.async_core.clock import LoopClock
@@ -244,3 +247,85 @@ async def test_immediately_is_for_any_trigger() -> None:
     assert trigger.times == []
     await watch.wait()
     assert len(trigger.times) == 2
+
+
+async def test_runs_longer_than_the_interval_come_one_at_a_time_and_keep_to_the_grid() -> None:
+    """As a runner does it: first a slot, then the trigger."""
+    clock = LoopClock(START)
+    watch = ScheduleTrigger(interval_seconds=10, max_runs=4).watch(clock=clock)
+    slots = anyio.CapacityLimiter(1)
+    runs: list[tuple[float, int]] = []
+    began = anyio.current_time()
+
+    async def run(owner: object, result: TriggerResult) -> None:
+        runs.append((anyio.current_time() - began, result.missed))
+        await anyio.sleep(14.5 if len(runs) < 3 else 1)
+        slots.release_on_behalf_of(owner)
+
+    async with anyio.create_task_group() as tg:
+        while True:
+            owner = object()
+            await slots.acquire_on_behalf_of(owner)
+            result = await watch.wait()
+            if not result.should_run:
+                break
+            tg.start_soon(run, owner, result)
+    # The third run ends in the very moment at which the next one is due.
+    assert [(round(time, 3), missed) for time, missed in runs] == [(10, 0), (24.5, 1), (39, 1), (40, 0)]
+
+
+@given(
+    missed=st.sampled_from(["run_once", "run_all", "skip"]),
+    immediately=st.booleans(),
+    events=st.lists(st.tuples(st.sampled_from(["wait", "busy", "asleep"]), st.floats(0, 30)), max_size=20),
+)
+def test_each_due_time_is_run_or_reported(missed: str, immediately: bool, events: list[tuple[str, float]]) -> None:
+    """Whatever happens, nothing is lost and nothing is doubled."""
+
+    async def main() -> None:
+        clock = LoopClock(START)
+        interval = timedelta(seconds=10)
+        trigger = ScheduleTrigger(interval_seconds=10, missed=missed, run_immediately=immediately)
+        watch = trigger.watch(clock=clock)
+        results: list[TriggerResult] = []
+
+        async def collect(seconds: float, *, jump: bool) -> None:
+            with anyio.move_on_after(seconds):
+                if jump:
+                    await anyio.sleep(seconds / 2)
+                    clock.jump(timedelta(seconds=seconds * 3))
+                await anyio.sleep_forever()
+
+        for kind, seconds in events:
+            if kind == "busy":
+                await anyio.sleep(seconds)
+                continue
+            async with anyio.create_task_group() as tg:
+
+                async def watching() -> None:
+                    while True:
+                        results.append(await watch.wait())
+
+                tg.start_soon(watching)
+                await collect(seconds, jump=kind == "asleep")
+                tg.cancel_scope.cancel()
+        with anyio.move_on_after(10):  # what is still to be made up for
+            while True:
+                results.append(await watch.wait())
+        grid = [result for result in results if result.reason != "run_immediately"]
+        assert len(results) - len(grid) == immediately
+        due = [result.due_at for result in grid]
+        assert due == sorted(set(due))  # type: ignore[type-var]
+        last = max((moment for moment in due if moment is not None), default=START)
+        total = (last - START) // interval
+        if missed == "run_all":
+            assert len(grid) == total
+            assert all(result.missed <= 1 for result in grid)
+        elif missed == "skip":
+            assert len(grid) + sum(result.missed for result in grid) == total
+        else:
+            late = sum(1 for result in grid if result.missed)
+            assert total - late <= len(grid) + sum(result.missed for result in grid) - late <= total
+        assert watch.statistics().missed >= sum(result.missed for result in grid)
+
+    anyio.run(main, backend="trio", backend_options={"clock": MockClock(autojump_threshold=0)})

@@ -150,6 +150,32 @@ async def test_c8_progress(is_async: bool) -> None:
     assert told == [(1, 3, "a", True), (2, 3, "b", False), (3, 3, "c", True)]
 
 
+async def test_what_was_told_before_a_cancellation_is_all_that_was_done() -> None:
+    """Two sites end while the one before is being told of: sync callbacks know of all, async ones of none half."""
+    told: list[str] = []
+    ended: list[str] = []
+
+    async def site(name: str) -> None:
+        if name == "c":
+            await anyio.sleep_forever()
+
+    async def tell(_done: int, _total: int, result: SiteResult) -> None:
+        told.append(result.site)
+        await anyio.sleep_forever()
+
+    def note(_done: int, _total: int, result: SiteResult) -> object:
+        ended.append(result.site)
+        return tell(_done, _total, result)
+
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(executor(site).run_detailed, ["a", "b", "c"], note)
+            await anyio.wait_all_tasks_blocked()
+            scope.cancel()
+    assert sorted(ended) == ["a", "b"]
+    assert told == ended[:1]
+
+
 async def test_progress_that_raises_is_logged_and_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
     def fails(*_: object) -> None:
         raise ZeroDivisionError

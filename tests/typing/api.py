@@ -8,7 +8,22 @@ from typing import Any, assert_type
 import polars as pl
 
 import sentrio
-from sentrio import Checkpoint, CheckpointResult, CheckpointStatus, StoreValidationResult, check, check_async
+from sentrio import (
+    ActionConfig,
+    ActionResult,
+    BaseAction,
+    BaseTrigger,
+    Checkpoint,
+    CheckpointResult,
+    CheckpointStatus,
+    ScheduleTrigger,
+    SlackNotification,
+    StoreValidationResult,
+    TriggerConfig,
+    TriggerResult,
+    check,
+    check_async,
+)
 from sentrio.async_core.threads import call_sync
 from sentrio.validation import InRange, NotNull
 
@@ -30,3 +45,30 @@ async def uses(frame: pl.DataFrame) -> None:
     assert_type(await call_sync(int, "7"), int)
     if result:
         assert_type(result.summary(), str)
+
+
+class RowConfig(ActionConfig):
+    table: str = "runs"
+
+
+class WriteRow(BaseAction[RowConfig]):
+    def _execute(self, checkpoint_result: CheckpointResult) -> ActionResult:
+        return self.success(assert_type(self.config.table, str))
+
+
+class TopicConfig(TriggerConfig):
+    topic: str = "orders"
+
+
+class Topic(BaseTrigger[TopicConfig]):
+    def should_trigger(self) -> TriggerResult:
+        return TriggerResult(assert_type(self.config.topic, str) == "orders")
+
+
+async def acts(result: CheckpointResult) -> None:
+    assert_type(await WriteRow(table="x").execute_async(result), ActionResult)
+    assert_type(SlackNotification(webhook_url="...").execute(result), ActionResult)
+    assert_type(await Topic().wait(), TriggerResult)
+    async with ScheduleTrigger(interval_minutes=15).watch() as watch:
+        async for due in watch:
+            assert_type(due, TriggerResult)

@@ -181,3 +181,46 @@ def date_range(values: Sequence[Any], low: dt.date | None, high: dt.date | None)
         return moment <= instant(high)
 
     return count_failing(passes, values)
+
+
+def cumulative_distance(values: Sequence[Any], others: Sequence[Any]) -> float:
+    """The Kolmogorov-Smirnov statistic."""
+    first, second = ordered(values), ordered(others)
+
+    def upto(ranked: Sequence[float], bound: float) -> float:
+        return sum(not below(bound, value) for value in ranked) / len(ranked)
+
+    return max(abs(upto(first, value) - upto(second, value)) for value in {*first, *second})
+
+
+def binned(values: Sequence[Any], reference: Sequence[Any]) -> tuple[list[int], list[int]]:
+    """Counts of the reference and of the values in the bins of :class:`Distribution`, NaN in the last one."""
+    marks = [quantile(reference, i / 10) or 0.0 for i in range(11)]
+    edges = {mark for mark in marks[1:10] if math.isfinite(mark)}
+    for low, high in pairwise(mark for mark in marks if math.isfinite(mark)):
+        if low == high:
+            edges |= {low, math.nextafter(low, math.inf)}
+    ascending = sorted(edges)
+
+    def count(cells: Sequence[Any]) -> list[int]:
+        counts = [0] * (len(ascending) + 2)
+        for cell in cells:
+            if cell is not None:
+                counts[-1 if math.isnan(cell) else sum(edge <= cell for edge in ascending)] += 1
+        return counts
+
+    return count(reference), count(values)
+
+
+def psi(expected: Sequence[float], found: Sequence[float]) -> float:
+    shares = [[max(count / sum(counts), 0.0001) for count in counts] for counts in (expected, found)]
+    return math.fsum((f - e) * math.log(f / e) for e, f in zip(*shares, strict=True))
+
+
+def js(expected: Sequence[float], found: Sequence[float]) -> float:
+    def entropy(shares: Sequence[float]) -> float:
+        return -sum(share * math.log2(share) for share in shares if share)
+
+    first, second = ([count / sum(counts) for count in counts] for counts in (expected, found))
+    middle = [(a + b) / 2 for a, b in zip(first, second, strict=True)]
+    return math.sqrt(max(0.0, entropy(middle) - (entropy(first) + entropy(second)) / 2))

@@ -59,7 +59,7 @@ def test_samples_show_key_columns_and_hide_redacted_ones() -> None:
     result = sentrio.check(frame, [entry], key_columns=["id"])
     assert [(item.row, item.values) for item in result.report.checks[0].sample] == [(19, {"id": 19, "x": 987654.0})]
     for hidden in ({"redact_columns": ["x"]}, {"sample_failures": 0}):
-        assert "987654" not in str(sentrio.check(frame, [entry], **hidden).to_dict())
+        assert "987654" not in str(sentrio.check(frame, [entry], **hidden).report.checks)
 
 
 def test_no_values() -> None:

@@ -21,6 +21,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sentrio
+from sentrio.validation import cuts
+from sentrio.validation.engines.threads import MorselSize
 from sentrio.validation.plan import SampleOptions
 from sentrio.validation.run import Validation
 from sentrio.validation.sources import parquet
@@ -186,6 +188,9 @@ def test_footers_and_rows_agree(
             entries.append({"mean": {"column": name, "max": 2.9}})
         if dtype.is_integer():
             entries.append({"in_set": {"column": name, "values": [0, 1, 2, 3]}})
+        if name in {"day", "ms", "us", "ns"}:
+            entries.append({"date_range": {"column": name, "min": "1969-12-31", "max": "2026-11-19"}})
+            entries.append({"date_range": {"column": name, "max": "1969-12-31"}})
         if name in {"t", "cat"}:
             entries.append({"in_set": {"column": name, "values": ["a", "é", LONG + "a"]}})
             entries.append({"regex": {"column": name, "pattern": "^[a-z]"}})
@@ -327,3 +332,70 @@ def test_extremes_without_an_order_or_cut_short_are_not_known(tmp_path: Path) ->
     assert footer is not None
     assert footer.groups[0].chunks["i"].low is None
     assert footer.groups[0].chunks["i"].nulls == 0
+
+
+def test_morsels_of_texts_that_compress_well_are_small(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    rows = 3_000
+    number = pl.int_range(rows, eager=True).cast(pl.String)
+    pl.DataFrame({"t": (number + "x" * 10_000), "n": range(rows)}).write_parquet(path, row_group_size=1_000)
+    assert path.stat().st_size < rows * 1_000, "this must compress well"
+    source = make_source(path)
+    for _ in source.prepare():
+        pass
+    description = source.describe()
+    for _ in source.study(["t"]):
+        pass
+    reader = source.open(description)
+    assert 10_000 <= (reader.bytes_per_row or 0) < 11_000
+    size = MorselSize(bytes_per_row=reader.bytes_per_row)
+    assert size.wanted < 4_000
+
+
+@pytest.mark.parametrize("wanted", [1, 7, 10, 25, 100])
+def test_morsels_end_where_row_groups_end(tmp_path: Path, wanted: int) -> None:
+    for name, groups in (("a", 10), ("b", 10), ("c", 3)):
+        pl.DataFrame({"n": range(23)}).write_parquet(tmp_path / f"{name}.parquet", row_group_size=groups)
+    with facts(True):
+        source = make_source(tmp_path)
+        for _ in source.prepare():
+            pass
+        reader = source.open(source.describe())
+        edges: list[int] = []
+        while (morsel := reader.read(wanted)) is not None:
+            assert morsel.first_row == (edges[-1] if edges else 0)
+            assert 0 < morsel.rows <= max(wanted, 1)
+            assert morsel.frame.lazy().select(pl.len()).collect().item() == morsel.rows
+            assert morsel.known is not None
+            assert morsel.known.rows == morsel.rows
+            edges.append(morsel.first_row + morsel.rows)
+    ends = {10, 20, 23, 33, 43, 46} if wanted < 23 else {23, 46} if wanted < 46 else {69}
+    assert ends <= set(edges)
+
+
+def test_what_a_cut_found_holds_beyond_its_morsel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A text column without failures is asked a few times; where one fails, every morsel counts its own."""
+    asked: list[int] = []
+    count = cuts._count
+
+    def counted(condition: pl.Expr, frame: pl.LazyFrame) -> int:
+        asked.append(frame.select(pl.len()).collect().item())
+        return count(condition, frame)
+
+    monkeypatch.setattr(cuts, "_count", counted)
+    monkeypatch.setattr(cuts, "_QUICK_SECONDS", 1e9)
+    path = tmp_path / "a.parquet"
+    rows = 640
+    texts = pl.Series("t", ["a", "b"] * (rows // 2))
+    pl.DataFrame({"t": texts}).write_parquet(path, row_group_size=10)
+    entries = [{"in_set": {"column": "t", "values": ["a", "b"]}}]
+    with facts(True):
+        result = sentrio.check(path, entries, morsel_rows=10)
+        assert result.passed
+        assert len(asked) < 16
+        assert max(asked) > 100
+        asked.clear()
+        pl.DataFrame({"t": [*texts[:-20], *["c"] * 20]}).write_parquet(path, row_group_size=10)
+        result = sentrio.check(path, entries, morsel_rows=10)
+    assert result.report.checks[0].failed_count == 20
+    assert [item.row for item in result.report.checks[0].sample] == [620, 621, 622, 623, 624]

@@ -188,7 +188,7 @@ def test_expression(values: pl.Series, cut: Cut) -> None:
         ("SUM(x) > 1", "depends on other rows"),
         ("x > AVG(x)", "depends on other rows"),
         ("ROW_NUMBER() OVER (ORDER BY x) > 1", "depends on other rows"),
-        ("COUNT(*) > 1", "names no column"),
+        ("COUNT(*) > 1", "depends on other rows"),
         ("TRUE", "names no column"),
         ("x > 'a'", "cannot compare string with numeric"),
         (pl.col("x").shift(1) > 0, "depends on other rows"),
@@ -203,3 +203,20 @@ def test_conditions_that_are_refused(condition: Any, problem: str) -> None:
     bad, good = run(frame, [{"expression": {"condition": condition}}, "not_null"], Cut("frame", 1, 1, 1)).checks
     assert (bad.outcome, good.outcome) == ("error", "passed")
     assert problem in bad.message
+
+
+@pytest.mark.parametrize("kind", ["frame", "lazy", "parquet"])
+def test_key_columns_stand_beside_rows_that_no_filter_finds(kind: str) -> None:
+    frame = pl.DataFrame({"id": [f"r{i}" for i in range(30)], "x": [*range(10), 3, *range(11, 30)], "y": [1] * 30})
+    entries: list[Any] = ["unique_rows", {"unique": {"column": "x"}}, {"monotonic": {"column": "x"}}, "unique"]
+    report = run(frame, entries, Cut(kind, 7, 2, 5), key_columns=("id", "y"))
+    checks = {check.id: check for check in report.checks}
+    assert [dict(item.values) for item in checks["unique:x"].sample] == [
+        {"id": "r3", "y": 1, "x": 3}, {"id": "r10", "y": 1, "x": 3},
+    ]  # fmt: skip
+    assert [(item.row, dict(item.values)) for item in checks["monotonic:x"].sample] == [
+        (10, {"id": "r10", "y": 1, "x": 3})
+    ]
+    assert [item.values["id"] for item in checks["unique:y"].sample] == ["r0", "r1", "r2"]
+    redacted = run(frame, entries, Cut(kind, 7, 2, 5), key_columns=("id",), redact_columns=("id",)).checks
+    assert redacted[1].sample[0].values == {"id": "[redacted]", "x": 3}

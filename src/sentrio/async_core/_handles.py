@@ -12,7 +12,7 @@ import anyio
 import attrs
 
 if TYPE_CHECKING:
-    from sentrio.async_core.background import State
+    from sentrio.async_core._hosts import HostState
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -20,7 +20,7 @@ T_co = TypeVar("T_co", covariant=True)
 logger = logging.getLogger("sentrio.async_core.background")
 
 
-def describe(state: State) -> str:
+def describe(state: HostState) -> str:
     if not state.ended:
         return "cancelling" if state.scope.cancel_called else "running"
     if state.error is not None:
@@ -62,7 +62,7 @@ class BackgroundHandle(Protocol[T_co]):
 class TrioHandle(Generic[T]):
     """The twin of ``asyncio.Task`` on trio; it differs in what it raises for a cancelled task."""
 
-    _state: State
+    _state: HostState
     _callbacks: list[Callable[[Any], object]] = attrs.field(init=False, factory=list)
 
     def __attrs_post_init__(self) -> None:

@@ -11,7 +11,7 @@ import anyio
 import httpx
 
 from sentrio.async_core._checks import check_count
-from sentrio.async_core._http_client import AsyncHTTPClient
+from sentrio.async_core._http_client import AsyncHTTPClient, opened
 from sentrio.async_core._http_settings import RequestOptions, check_options
 
 URLs = Iterable[httpx.URL | str]
@@ -67,10 +67,8 @@ async def async_batch_requests(
     if isinstance(urls, str | httpx.URL):
         raise TypeError("urls must be several URLs; put the one that you have into a list")
     wanted = list(urls)
-    if client is None:
-        async with AsyncHTTPClient() as own:
-            return await _batch(own, wanted, method, max_concurrent, return_exceptions, options)
-    return await _batch(client, wanted, method, max_concurrent, return_exceptions, options)
+    async with opened(client) as sending:
+        return await _batch(sending, wanted, method, max_concurrent, return_exceptions, options)
 
 
 async def _batch(

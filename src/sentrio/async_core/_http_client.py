@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ("AsyncHTTPClient", "HTTPStatistics")
+__all__ = ("AsyncHTTPClient", "HTTPStatistics", "opened")
 
 import math
 import os
@@ -229,7 +229,8 @@ class AsyncHTTPClient:
             try:
                 response = await call.response()
             finally:
-                await call.close_content()
+                if "content" in call.options:
+                    await call.close_content()
             current.set_attribute("http.response.status_code", response.status_code)
             current.set_attribute("http.request.resend_count", call.attempts - 1)
         _duration(
@@ -287,7 +288,8 @@ class AsyncHTTPClient:
             try:
                 answer = await open_stream(call)
             finally:
-                await call.close_content()
+                if "content" in call.options:
+                    await call.close_content()
             current.set_attribute("http.response.status_code", answer.response.status_code)
             try:
                 yield answer.response
@@ -365,6 +367,16 @@ class AsyncHTTPClient:
                 }
             breaker = self._breakers[host] = CircuitBreaker(name=host)
         return breaker
+
+
+@asynccontextmanager
+async def opened(client: AsyncHTTPClient | None) -> AsyncGenerator[AsyncHTTPClient]:
+    """Yield ``client``, or one with default settings for the block."""
+    if client is not None:
+        yield client
+    else:
+        async with AsyncHTTPClient() as own:
+            yield own
 
 
 def _without_credentials(url: httpx.URL, auth: Any) -> tuple[httpx.URL, Any]:

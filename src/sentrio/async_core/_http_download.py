@@ -18,7 +18,7 @@ import httpx
 from sentrio.async_core._atomic import Replacement
 from sentrio.async_core._checks import check_count, check_number
 from sentrio.async_core._http_call import Answer, Call, status_error
-from sentrio.async_core._http_client import AsyncHTTPClient
+from sentrio.async_core._http_client import AsyncHTTPClient, opened
 from sentrio.async_core._http_errors import ProtocolFailed, TimedOut
 from sentrio.async_core._http_settings import RequestOptions, check_options
 from sentrio.async_core._thread_steps import GRACE_SECONDS, acquire, clean_up
@@ -92,43 +92,23 @@ async def async_download(
     check_count("chunk_size", chunk_size)
     check_number("min_bytes_per_second", min_bytes_per_second)
     check_options("async_download", options)
-    if client is None:
-        async with AsyncHTTPClient() as own:
-            return await async_download(
-                url,
-                destination,
-                own,
-                checksum=checksum,
-                progress=progress,
-                chunk_size=chunk_size,
-                min_bytes_per_second=min_bytes_per_second,
-                **options,
-            )
-
     options.setdefault("follow_redirects", True)
     headers = httpx.Headers(options.get("headers"))
     # Lengths and ranges are those of what travels, so let that be the file itself.
     headers.setdefault("Accept-Encoding", "identity")
     options["headers"] = headers
-    call = client.call("GET", url, **options)
-    with span("sentrio.http.download", **{"url.full": call.shown}) as current:
-        replacement = await acquire(Replacement.begin, destination, release=Replacement.discard)
-        try:
-            download = _Download(
-                call=call,
-                file=replacement,
-                algorithm=algorithm,
-                expected=expected,
-                progress=progress,
-                chunk_size=chunk_size,
-                min_rate=min_bytes_per_second,
-            )
-            await download.run()
-            await call_sync(replacement.commit, abandon_after=GRACE_SECONDS)
-        except BaseException:
-            await clean_up(replacement.discard)
-            raise
-        current.set_attribute("http.request.resend_count", call.attempts - 1)
+    async with opened(client) as loading:
+        download = _Download(
+            call=loading.call("GET", url, **options),
+            algorithm=algorithm,
+            expected=expected,
+            progress=progress,
+            chunk_size=chunk_size,
+            min_rate=min_bytes_per_second,
+        )
+        with span("sentrio.http.download", **{"url.full": download.call.shown}) as current:
+            await download.save(destination)
+            current.set_attribute("http.request.resend_count", download.call.attempts - 1)
     return download.result(Path(destination))
 
 
@@ -151,7 +131,7 @@ class _Download:
     """The state of one download across its tries."""
 
     call: Call
-    file: Replacement
+    file: Replacement = attrs.field(default=None, init=False)
     algorithm: str
     expected: str
     progress: Progress | None
@@ -176,6 +156,16 @@ class _Download:
             etag=self.etag,
             content_type=self.content_type,
         )
+
+    async def save(self, destination: str | os.PathLike[str]) -> None:
+        """Put the content in the place of what is at ``destination``, when it is whole."""
+        self.file = await acquire(Replacement.begin, destination, release=Replacement.discard)
+        try:
+            await self.run()
+            await call_sync(self.file.commit, abandon_after=GRACE_SECONDS)
+        except BaseException:
+            await clean_up(self.file.discard)
+            raise
 
     async def run(self) -> None:
         """Try until the content is whole."""

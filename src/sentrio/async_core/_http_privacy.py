@@ -90,10 +90,12 @@ def make_private(request: httpx.Request, *, hide_path: bool = False) -> None:
         return
     request.url = PrivateURL(request.url, hide_path=hide_path)
     # A trace costs some ten calls a request, so it is there only when somebody would write the records.
-    if any(logger.isEnabledFor(logging.DEBUG) for logger in _HTTPCORE_LOGGERS):
-        trace = request.extensions.get("trace")
-        if not isinstance(trace, _TameTrace):  # a redirect inherits it
-            request.extensions = {**request.extensions, "trace": _TameTrace(trace)}
+    for logger in _HTTPCORE_LOGGERS:
+        if logger.isEnabledFor(logging.DEBUG):
+            trace = request.extensions.get("trace")
+            if not isinstance(trace, _TameTrace):  # a redirect inherits it
+                request.extensions = {**request.extensions, "trace": _TameTrace(trace)}
+            return
 
 
 class _TameTrace:

@@ -15,7 +15,7 @@ import attrs
 import httpx
 
 from sentrio.async_core._checks import check_count
-from sentrio.async_core._http_client import AsyncHTTPClient
+from sentrio.async_core._http_client import AsyncHTTPClient, opened
 from sentrio.async_core._http_settings import RequestOptions, check_options
 from sentrio.async_core._thread_steps import GRACE_SECONDS, acquire
 from sentrio.async_core.telemetry import span
@@ -74,37 +74,25 @@ async def async_upload(
             raise TypeError(f"async_upload sends its source as the body; it takes no {name}")
     if not isinstance(source, str | os.PathLike | bytes | bytearray | memoryview | AsyncIterable):
         raise TypeError(f"source must be a path, bytes, or an async iterable of bytes, got {source!r}")
-    if client is None:
-        async with AsyncHTTPClient() as own:
-            return await async_upload(
-                url,
-                source,
-                own,
-                method=method,
-                field=field,
-                filename=filename,
-                progress=progress,
-                chunk_size=chunk_size,
-                **options,
-            )
-
     body = _Body(source, chunk_size, progress)
     headers = httpx.Headers(options.get("headers"))
     if field is not None:
         headers["Content-Type"] = body.become_form(field, filename)
-    await body.measure()
-    if body.size is not None:
-        headers["Content-Length"] = str(body.size)
+    options["headers"] = headers
+    options["content"] = body
     try:
-        options["headers"] = headers
-        options["content"] = body
-        call = client.call(method, url, **options)
-        call.replayable = body.replayable
-        call.patient = True
-        with span("sentrio.http.upload", **{"http.request.method": call.method, "url.full": call.shown}) as current:
-            response = await call.response()
-            current.set_attribute("http.response.status_code", response.status_code)
-        return response
+        async with opened(client) as sending:
+            await body.measure()
+            if body.size is not None:
+                headers["Content-Length"] = str(body.size)
+            call = sending.call(method, url, **options)
+            call.replayable = body.replayable
+            call.patient = True
+            attributes = {"http.request.method": call.method, "url.full": call.shown}
+            with span("sentrio.http.upload", **attributes) as current:
+                response = await call.response()
+                current.set_attribute("http.response.status_code", response.status_code)
+            return response
     finally:
         await body.aclose()
 
@@ -227,10 +215,10 @@ class _Body:
 
     async def aclose(self) -> None:
         await self._close_source()
-        for opened in (self._pieces, self.source):
-            if isinstance(opened, AsyncGenerator):
+        for pieces in (self._pieces, self.source):
+            if isinstance(pieces, AsyncGenerator):
                 with anyio.CancelScope(shield=True, deadline=anyio.current_time() + _CLEANUP_SECONDS):
-                    await opened.aclose()
+                    await pieces.aclose()
 
 
 @attrs.define(eq=False)

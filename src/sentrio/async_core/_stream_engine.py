@@ -250,13 +250,9 @@ class StreamIterator(Generic[T_co]):
                         self._left, self._busy = left, False
                         return item
                     take(item)
-        except GeneratorExit:
-            raise  # whoever closes this coroutine does not let it await
         except BaseException as exc:
-            self._busy = False
-            self._report(type(exc))
-            await self.aclose()
-            _refuse_early_end(exc)
+            if not isinstance(exc, GeneratorExit):  # whoever closes this coroutine does not let it await
+                await self._fail(exc)
             raise
         self._busy = False
         self._report()
@@ -264,6 +260,13 @@ class StreamIterator(Generic[T_co]):
         if take is None:
             raise StopAsyncIteration
         return None
+
+    async def _fail(self, exc: BaseException) -> None:
+        self._busy = False
+        self._report(type(exc))
+        await self.aclose()
+        if isinstance(exc, StopAsyncIteration):  # it would end the loop as if all were well
+            raise RuntimeError("a function of a stream raised StopAsyncIteration") from exc  # noqa: TRY004
 
     def _report(self, kind: type[BaseException] | None = None, *, left: bool = False) -> None:
         if self._meter is not None:
@@ -324,8 +327,3 @@ class StreamIterator(Generic[T_co]):
         if not self._closed:
             self._report(left=True)
             self._source.drop()
-
-
-def _refuse_early_end(exc: BaseException) -> None:
-    if isinstance(exc, StopAsyncIteration):
-        raise RuntimeError("a function of a stream raised StopAsyncIteration") from exc  # noqa: TRY004

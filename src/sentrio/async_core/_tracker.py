@@ -13,13 +13,16 @@ import logging
 import os
 import stat
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
 import attrs
-import watchfiles
+from watchfiles import Change
+
+# What `watchfiles.watch` is made of, and documented besides: each wait has a limit of its own here.
+from watchfiles._rust_notify import RustNotify
 
 from sentrio.async_core._atomic import TEMPORARY_SUFFIX
 from sentrio.async_core._walk import require_folder
@@ -27,15 +30,16 @@ from sentrio.async_core._walk import require_folder
 logger = logging.getLogger("sentrio.async_core.file")
 
 Kind = Literal["created", "modified", "deleted"]
+Hints = set[tuple[int, str]]
 Signature = tuple[int, int, int]
 
 # Events come in bursts. The burst has ended when none came for the first time; nobody waits longer than the
 # second.
 _QUIET_MS, _BURST_MS = 40, 100
 
-# How long one wait in the thread takes: a cancelled watch ends within this time, and an idle one costs less
-# than a percent of a processor.
-_WAIT_MS = 300
+# How long one wait in the thread takes at most. Each costs a look at the folder itself; a watch that is stopped
+# or cancelled ends its wait after `_QUIET_MS`.
+_WAIT_MS = 2000
 
 # The system drops events that nobody fetches in time, and those of a folder that is filled while it is made
 # known. A look at everything now and then finds what they would have told, at half a percent of a processor.
@@ -83,7 +87,7 @@ class Tracker:
     _identity: tuple[int, int] = attrs.field(init=False, default=(0, 0))
     _known: dict[str, Signature] = attrs.field(init=False, factory=dict)
     _pending: dict[str, _Pending] = attrs.field(init=False, factory=dict)
-    _notices: Generator[set[tuple[watchfiles.Change, str]], None, None] | None = attrs.field(init=False, default=None)
+    _notices: RustNotify | None = attrs.field(init=False, default=None)
     _next_scan: float = attrs.field(init=False, default=0.0)
     _gone: bool = attrs.field(init=False, default=False)
     _stopped: bool = attrs.field(init=False, default=False)
@@ -93,14 +97,12 @@ class Tracker:
         """Start to listen and take stock of what is there."""
         require_folder(self.directory)
         self._root = os.path.realpath(self.directory)
-        first_hints = self._listen()
+        self._listen()
         self._known = dict(self._scan(""))
         self._schedule_scan(0.0)
         if self.include_existing:
             for path, signature in self._known.items():
                 self._note(path, "created", signature)
-        elif first_hints:
-            self._look_at(first_hints)
 
     def stop(self) -> None:
         """Have a wait in a thread end soon."""
@@ -115,12 +117,12 @@ class Tracker:
         self._stopped = True
         notices, self._notices = self._notices, None
         if notices is not None:
-            # ValueError: a thread that was left behind is in it, and it ends by itself.
-            with suppress(ValueError):
+            # RuntimeError: a thread that was left behind is in it, and it ends by itself.
+            with suppress(RuntimeError):
                 notices.close()
 
     def until_due(self) -> float:
-        """Return the seconds until the next look is worth while, for polling."""
+        """Return the seconds until the next look is worth while, whatever the system tells."""
         due = [pending.since + self.stable_seconds for pending in self._pending.values()]
         return 0.0 if self._out else max(0.0, min([self._next_scan, *due]) - time.monotonic())
 
@@ -129,7 +131,7 @@ class Tracker:
 
         :raises FileNotFoundError: if the folder has been removed and everything about it has been told
         """
-        hints = set() if self._out or self.polling else self._hints()
+        hints = self._hints()
         if self._check_root():
             self._look_at(hints)
             if time.monotonic() >= self._next_scan:
@@ -140,36 +142,34 @@ class Tracker:
         out, self._out = self._out, []
         return out
 
-    def _listen(self) -> set[tuple[watchfiles.Change, str]]:
-        """Start the system's events, or decide to poll; return hints that came at once."""
+    def _listen(self) -> None:
+        """Start the system's events, or decide to poll."""
         found = os.stat(self._root)  # noqa: PTH116
         self._identity = (found.st_dev, found.st_ino)
         self.polling = _polling_wanted(self._root) if self.force_polling is None else self.force_polling
         if self.polling:
-            return set()
+            return
         try:
-            self._notices = watchfiles.watch(
-                self._root,
-                watch_filter=None,
-                debounce=_BURST_MS,
-                step=_QUIET_MS,
-                stop_event=self,
-                rust_timeout=_WAIT_MS,
-                yield_on_timeout=True,
+            self._notices = RustNotify(
+                [self._root],
+                debug=False,
                 force_polling=False,
+                poll_delay_ms=0,
                 recursive=self.recursive,
                 ignore_permission_denied=True,
             )
-            return next(self._notices, set())
         except (OSError, RuntimeError) as exc:  # watchfiles has an error of its own, a RuntimeError
             require_folder(self.directory)
             logger.warning("%s is polled, because the system can not watch it: %s", self.directory, exc)
-            self._notices = None
             self.polling = True
-            return set()
 
-    def _hints(self) -> set[tuple[watchfiles.Change, str]]:
-        return next(self._notices, set()) if self._notices is not None else set()
+    def _hints(self) -> Hints:
+        """Wait for hints, but not beyond the next thing that is due."""
+        if self._notices is None or self._out:
+            return set()
+        due = max(1, min(_WAIT_MS, int(self.until_due() * 1000) + 1))
+        told = self._notices.watch(_BURST_MS, _QUIET_MS, due, self)
+        return set() if isinstance(told, str) else told
 
     def _check_root(self) -> bool:
         """Tell whether the folder is there; if it is another one than before, listen to that."""
@@ -224,9 +224,9 @@ class Tracker:
         self._compare(found.items())
         self._schedule_scan(time.monotonic() - started)
 
-    def _look_at(self, hints: Iterable[tuple[watchfiles.Change, str]]) -> None:
+    def _look_at(self, hints: Hints) -> None:
         """Look at the paths that were hinted at."""
-        kinds: dict[str, set[watchfiles.Change]] = {}
+        kinds: dict[str, set[int]] = {}
         prefix = self._root.rstrip(os.sep) + os.sep
         for change, absolute in hints:
             if absolute.startswith(prefix) and absolute != prefix:
@@ -253,7 +253,7 @@ class Tracker:
         self._pending_or_told_deleted(deleted)
         self._compare(found.items())
         for path in folders:
-            come_and_gone = {watchfiles.Change.added, watchfiles.Change.deleted} <= kinds[path]
+            come_and_gone = {Change.added, Change.deleted} <= kinds[path]
             if come_and_gone and not self.stable_seconds and self._wanted(path):
                 self._out += [(path, "created"), (path, "deleted")]
 

@@ -28,6 +28,10 @@ logger = logging.getLogger("sentrio.async_core.file")
 # One trip to the thread: long against the trip itself (0.1 ms), short for whoever cancels.
 _STEP_SECONDS = 0.01
 
+# Entries between two moments in which the thread lets go of the interpreter by itself: the event loop would
+# wait five milliseconds, each time that it wakes, for the thread to be interrupted.
+_ENTRIES_AT_ONCE = 100
+
 # One trip's harvest, and how often, by count and by time, its consumer gives the event loop its turn.
 _STEP_FILES = 500
 _CLOCK_EVERY = 16
@@ -184,6 +188,7 @@ class FolderWalk:
                 self._enter(self._waiting.pop())
             if self._folder is not None:
                 self._look(self._folder)
+                time.sleep(0)
 
     def _enter(self, folder: str) -> None:
         try:
@@ -196,7 +201,7 @@ class FolderWalk:
             logger.warning("%s can not be read (%s); its files are left out", folder, exc.strerror)
 
     def _look(self, folder: Iterator[os.DirEntry[str]]) -> None:
-        for _ in range(50):
+        for _ in range(_ENTRIES_AT_ONCE):
             entry = next(folder, None)
             if entry is None:
                 self._leave_folder()

@@ -210,4 +210,5 @@ class FolderWatch:
                 await self._stopped.wait()
 
     async def _in_thread(self, func: Callable[[], T]) -> T:
-        return await call_sync(func, limiter=self._limiter, abandon_after=GRACE_SECONDS)
+        stop = self._tracker.stop
+        return await call_sync(func, limiter=self._limiter, abandon_after=GRACE_SECONDS, on_cancel=stop)

@@ -211,8 +211,8 @@ class CircuitBreaker:
             self._successes += 1
             if self._successes >= self.success_threshold:
                 self._change(CircuitState.CLOSED)
-        elif self.window_seconds is None:
-            self._failures = 0
+        elif self._failures:
+            self._failures = 0  # not for every success: attrs looks at each value that is set
 
     def _failed(self) -> None:
         if self.window_seconds is None:

@@ -23,7 +23,7 @@ from sentrio.async_core._checks import (
     known_options,
     require_coroutine,
 )
-from sentrio.async_core._slots import Slots, innermost
+from sentrio.async_core._slots import Slots, Ticket, innermost
 from sentrio.async_core.telemetry import metric_counter, span
 from sentrio.errors import RunnerClosedError
 
@@ -127,19 +127,7 @@ class TaskScheduler:
         :raises TypeError: if ``coro`` is not a coroutine object
         :raises ValueError: if ``priority`` or ``timeout`` is out of range
         """
-        try:
-            require_coroutine("submit", coro)
-            if type(priority) is not TaskPriority:
-                priority = _as_priority(priority)
-            deadline = math.inf
-            if timeout is not None:
-                check_seconds("timeout", timeout)
-                deadline = anyio.current_time() + timeout
-            ticket = self._slots.enter(priority, deadline)
-        except BaseException:
-            close_coroutine(coro)
-            raise
-
+        ticket, priority = self._enter(coro, priority, timeout)
         outcome, began = "cancelled", False
         try:
             with ticket.scope:
@@ -174,6 +162,21 @@ class TaskScheduler:
             raise RunnerClosedError(self._slots.owner, f"was shut down before {name} had ended")
         where = "" if began else ", all of them in the queue"
         raise TimeoutError(f"{name} took longer than {timeout:g} s{where}")
+
+    def _enter(self, coro: object, priority: TaskPriority, timeout: float | None) -> tuple[Ticket, TaskPriority]:
+        """Check what ``submit`` was given, and queue for a slot; what is refused is closed."""
+        try:
+            require_coroutine("submit", coro)
+            if type(priority) is not TaskPriority:
+                priority = _as_priority(priority)
+            deadline = math.inf
+            if timeout is not None:
+                check_seconds("timeout", timeout)
+                deadline = anyio.current_time() + timeout
+            return self._slots.enter(priority, deadline), priority
+        except BaseException:
+            close_coroutine(coro)
+            raise
 
     async def shutdown(self, wait: bool = True) -> None:
         """Take no more tasks, and end. Nobody who has submitted is left without an answer.

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError as FutureCancelledError
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar, TypeVarTuple
 
 import anyio
@@ -164,6 +165,7 @@ async def call_sync(
     limiter: CapacityLimiter | None = None,
     executor: Executor | None = None,
     abandon_after: float | None = 0.0,
+    on_cancel: Callable[[], object] | None = None,
 ) -> T:
     """Run ``func(*args)`` in a worker thread and return what it returns.
 
@@ -177,6 +179,8 @@ async def call_sync(
     :param limiter: bounds how many calls run at once; ``None`` uses AnyIO's default limiter for threads
     :param executor: run the call there instead of in a thread of our own; it is not shut down
     :param abandon_after: seconds to wait for a running call after a cancellation; ``None`` waits to its end
+    :param on_cancel: called in the event loop when the caller is cancelled while the call runs, to tell ``func``
+        that it may end
     :raises ValueError: if ``abandon_after`` is negative or NaN
     """
     if abandon_after is not None and not abandon_after >= 0:
@@ -191,7 +195,7 @@ async def call_sync(
     else:
         bound = _Bound(func, args)  # picklable if the function and its arguments are
 
-    call = _Call(bound, getattr(func, "__qualname__", repr(func)), post, anyio.Event(), limiter)
+    call = _Call(bound, _name(func), post, anyio.Event(), limiter)
     await limiter.acquire_on_behalf_of(call)
     _running.add(call)
     try:
@@ -207,7 +211,11 @@ async def call_sync(
     try:
         await call.done.wait()
     except BaseException:
-        await _wait_after_cancellation(call, abandon_after)
+        try:
+            if on_cancel is not None:
+                on_cancel()
+        finally:
+            await _wait_after_cancellation(call, abandon_after)
         raise
     return call.unwrap()  # type: ignore[no-any-return]
 
@@ -227,6 +235,13 @@ def loop_poster() -> Callable[..., None]:
             native(callback, *args)
 
     return post
+
+
+def _name(func: Any) -> str:
+    """Return what the log calls a function; never its ``repr``, which may show what is bound to it."""
+    while isinstance(func, partial):
+        func = func.func
+    return str(getattr(func, "__qualname__", type(func).__qualname__))
 
 
 @attrs.frozen

@@ -95,7 +95,7 @@ class Checkpoint(metaclass=options.OptionsMeta):
     :param sample_failures: how many failing rows are shown for each check; with 0, no row's values appear
     :param key_columns: shown beside each failing value
     :param redact_columns: shown nowhere
-    :param morsel_rows: rows read at once; ``None``: as many as take about 30 ms
+    :param morsel_rows: rows read at once; ``None``: as many as take about 40 ms
     :param description: for people; kept in the configuration
     :param owner: for people; kept in the configuration
     :param tags: to select checkpoints by

@@ -63,6 +63,7 @@ class CheckpointRun:
             fail_fast=self._fails_at if checkpoint.fail_fast else None,
             morsel_rows=checkpoint.morsel_rows,
             on_progress=on_progress,
+            base=checkpoint.base_dir,
             plans=checkpoint._plans,
         )
 

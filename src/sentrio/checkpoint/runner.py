@@ -19,10 +19,11 @@ from sentrio.async_core._checks import check_count, check_number
 from sentrio.async_core.background import BackgroundTask, default_backend
 from sentrio.checkpoint.buffer import ResultBuffer, ResultIterator
 from sentrio.checkpoint.checkpoint import Checkpoint, loop_is_running
-from sentrio.checkpoint.engine import AsyncRunnerConfig, Engine, RunnerStatistics
+from sentrio.checkpoint.engine import Engine
 from sentrio.checkpoint.execution import run_each
 from sentrio.checkpoint.registry import resolve
 from sentrio.checkpoint.result import CheckpointResult
+from sentrio.checkpoint.runner_config import AsyncRunnerConfig, RunnerStatistics
 from sentrio.errors import OptionValueError, RunningLoopError
 
 

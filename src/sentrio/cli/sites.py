@@ -127,12 +127,16 @@ class _Run:
         # What was ignored before we came, as after `nohup`, is to be ignored.
         heard = [getattr(signal, name) for name in _SIGNALS if hasattr(signal, name)]
         heard = [each for each in heard if signal.getsignal(each) is not signal.SIG_IGN]
-        with anyio.open_signal_receiver(*heard) as signals:
-            async for _ in signals:
-                if self.cut_short is None:
-                    self.cut_short = "interrupted"
-                    view.say(f"interrupted: ending what runs (within {self.executor.config.kill_grace_seconds:g} s)")
-                    self.stop()
+        try:
+            with anyio.open_signal_receiver(*heard) as signals:
+                async for _ in signals:
+                    if self.cut_short is None:
+                        self.cut_short = "interrupted"
+                        grace = self.executor.config.kill_grace_seconds
+                        view.say(f"interrupted: ending what runs (within {grace:g} s)")
+                        self.stop()
+        except NotImplementedError:
+            return  # Windows has no such receiver; Ctrl-C comes as KeyboardInterrupt there
 
     def _attempt(self, view: View, news: SiteAttempt) -> None:
         if news.error is None:

@@ -65,8 +65,9 @@ class View:
         self.say(f"[{done:>{width}}/{total}] {_name(result.site)}: {result.status}{seconds}{error}{again}")
 
     def say(self, text: str) -> None:
-        """Print a line."""
-        say(text, sys.stderr)
+        """Print a line; hours of work do not end because nobody watches any more."""
+        with suppress(SystemExit):
+            say(text, sys.stderr)
 
     async def keep_drawing(self) -> None:
         """Draw until cancelled."""
@@ -197,5 +198,4 @@ def _without_failed_sites(wanted: bool) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(ValueError):
-            logger.removeFilter(keep)
+        logger.removeFilter(keep)

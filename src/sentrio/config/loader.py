@@ -250,7 +250,8 @@ class _Builder(Reader):
         return self._list(node, path, make)
 
     def _action(self, node: Node, path: str) -> Any:
-        entry = self.entry(node, path)
+        # What stands where options should be may be the URL of a webhook.
+        entry = self.entry(node, path, secret=True)
         # Text options are left to the action, which fills them when it runs.
         return self._made(self._make_action, *entry, node, path, expand=False) if entry is not None else None
 
@@ -261,13 +262,16 @@ class _Builder(Reader):
         entry = self.entry(node, path)
         return self._made(make_trigger, *entry, node, path, expand=True) if entry is not None else None
 
-    def entry(self, node: Node, path: str) -> tuple[str, MappingNode | None] | None:
-        """Return name and options of an entry; ``None``, with a problem noted, if it is none."""
+    def entry(self, node: Node, path: str, *, secret: bool = False) -> tuple[str, MappingNode | None] | None:
+        """Return name and options of an entry; ``None``, with a problem noted, if it is none.
+
+        :param secret: show nothing of what stands in the place of options
+        """
         if isinstance(node, ScalarNode):
             return node.text, None
         if isinstance(node, MappingNode) and len(node.items) == 1:
             ((key, value),) = node.items
-            options = self._options(value, step(path, key.text), key)
+            options = self._options(value, step(path, key.text), key, secret=secret)
             return None if options is None else (key.text, options)
         problem = "an entry is a name, or one name with its options, as in `range: {min: 0}`"
         if isinstance(node, MappingNode) and node.items:
@@ -275,12 +279,13 @@ class _Builder(Reader):
         self.note(path, problem, node)
         return None
 
-    def _options(self, node: Node | None, path: str, key: Key) -> MappingNode | None:
+    def _options(self, node: Node | None, path: str, key: Key, *, secret: bool = False) -> MappingNode | None:
         """Return the options under a name; none if nothing stands there."""
         if isinstance(node, ScalarNode) and node.plain and node.value is None:
             return MappingNode(key.line, key.column, ())
         if not isinstance(node, MappingNode):
-            self.note(path, f"options must be a mapping, got {described(node)}", node)
+            got = "something else" if secret else described(node)
+            self.note(path, f"options must be a mapping, got {got}", node)
             return None
         return node
 

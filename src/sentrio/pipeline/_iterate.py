@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ("SiteResults", "hand_over")
+__all__ = ("SiteResults",)
 
 import math
 from collections.abc import AsyncIterator
@@ -96,10 +96,10 @@ class SiteResults:
 
 async def _send_results(config: PipelineConfig, sites: list[str], send: MemoryObjectSendStream[SiteResult]) -> None:
     with send:
-        await Run(config, sites, partial(hand_over, send))()
+        await Run(config, sites, partial(_send, send))()
 
 
-def hand_over(send: MemoryObjectSendStream[SiteResult], result: SiteResult) -> None:
+def _send(send: MemoryObjectSendStream[SiteResult], result: SiteResult) -> None:
     """Send a result, unless nobody takes any more: what runs is being cancelled then."""
     with suppress(anyio.BrokenResourceError):
         send.send_nowait(result)

@@ -7,8 +7,9 @@ __all__ = ("AsyncPipelineExecutor", "PipelineExecutor", "run_blocking")
 import inspect
 import logging
 import math
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import suppress
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -18,7 +19,7 @@ import anyio.lowlevel
 from sentrio.async_core.background import default_backend
 from sentrio.async_core.threads import call_sync
 from sentrio.errors import JobLogError, OptionValueError, RunningLoopError
-from sentrio.pipeline._iterate import SiteResults, hand_over
+from sentrio.pipeline._iterate import SiteResults
 from sentrio.pipeline._run import OnAttempt, Run, listed
 from sentrio.pipeline.config import PipelineConfig
 from sentrio.pipeline.joblog import read_results
@@ -69,8 +70,8 @@ class AsyncPipelineExecutor:
         """Run all sites, and return their results, in the order of ``sites``.
 
         :param on_progress: called with the number of sites that are done, the number of all, and the result of the
-            latest; sync (in the event loop) or async, one call after another. What it raises is logged and stops
-            nothing
+            latest, before anything else happens; sync (in the event loop), or async, then one call is over before
+            the next one begins. What it raises is logged and stops nothing
         :param on_attempt: called (in the event loop) with a :class:`SiteAttempt` when an attempt begins, and when
             one has failed that another will follow. What it raises is logged and stops nothing
         :raises sentrio.errors.OptionValueError: if ``sites`` is no list of texts
@@ -173,10 +174,19 @@ class AsyncPipelineExecutor:
 
 
 async def _watched(run: Run, found: dict[str, SiteResult], total: int, on_progress: Progress) -> None:
-    """Run, and tell of each result; whoever is told slowly delays no site."""
+    """Run, and tell of each result at once; what is async of that happens in our own task and delays no site."""
     failure: JobLogError | None = None
-    send, receive = anyio.create_memory_object_stream[SiteResult](math.inf)
-    run.deliver = partial(hand_over, send)
+    # What is to be awaited does not go through the stream: a native cancellation loses what is being handed over.
+    pending: deque[tuple[str, Awaitable[object]]] = deque()
+    send, receive = anyio.create_memory_object_stream[None](math.inf)
+
+    def deliver(result: SiteResult) -> None:
+        found[result.site] = result
+        with _logged_failure(result.site):
+            answer = on_progress(len(found), total, result)
+            if inspect.isawaitable(answer):
+                pending.append((result.site, answer))
+                send.send_nowait(None)
 
     async def main() -> None:
         nonlocal failure
@@ -186,28 +196,34 @@ async def _watched(run: Run, found: dict[str, SiteResult], total: int, on_progre
             except JobLogError as exc:
                 failure = exc
 
-    async with anyio.create_task_group() as tg:
-        with receive:
-            tg.start_soon(main, name="sentrio: pipeline")
-            async for result in receive:
-                found[result.site] = result
-                await _told(on_progress, len(found), total, result)
+    run.deliver = deliver
+    with receive:
+        try:
+            async with anyio.create_task_group() as tg:
+                tg.start_soon(main, name="sentrio: pipeline")
+                async for _ in receive:
+                    site, answer = pending.popleft()
+                    with _logged_failure(site):
+                        await answer
+        finally:
+            for _, answer in pending:
+                if inspect.iscoroutine(answer):
+                    answer.close()  # or it would complain that nobody has awaited it
     if failure is not None:
         raise failure
 
 
-def _log_progress(done: int, total: int, result: SiteResult) -> None:
-    logger.info("Progress: %d/%d sites completed", done, total)
-
-
-async def _told(on_progress: Progress, done: int, total: int, result: SiteResult) -> None:
+@contextmanager
+def _logged_failure(site: str) -> Iterator[None]:
     try:
-        answer: Awaitable[object] | object = on_progress(done, total, result)
-        if inspect.isawaitable(answer):
-            await answer
+        yield
     except Exception:
         # Hours of work are not thrown away for a line on a screen.
-        logger.exception("on_progress failed for %s; the run goes on", shown(result.site))
+        logger.exception("on_progress failed for %s; the run goes on", shown(site))
+
+
+def _log_progress(done: int, total: int, result: SiteResult) -> None:
+    logger.info("Progress: %d/%d sites completed", done, total)
 
 
 class PipelineExecutor:

@@ -6,7 +6,7 @@ So where nothing fails, one filter answers for many morsels in the time that it 
 
 from __future__ import annotations
 
-__all__ = ("Cut", "filtered")
+__all__ = ("Cut", "Learnt", "filtered")
 
 import time
 
@@ -14,6 +14,7 @@ import attrs
 import polars as pl
 
 from sentrio.validation.facts import Known
+from sentrio.validation.metrics import Metric
 
 # A slice grows by this factor while it answers within the time, which is about that of a morsel.
 _GROWTH = 4
@@ -29,6 +30,30 @@ class Cut:
 
     clear: tuple[int, int] = (0, 0)
     rows: int = 0
+
+
+@attrs.define(eq=False)
+class Learnt:
+    """What one pass has found out from some morsels that is of use for others; shared by threads."""
+
+    cuts: dict[Metric, Cut] = attrs.field(factory=dict)  #: by identity: no two of these metrics are equal
+    full: dict[str, int] = attrs.field(factory=dict)  #: checks, and the morsel that has enough failing rows to show
+
+    def cut(self, metric: Metric) -> Cut:
+        """Return the cut of a metric."""
+        return self.cuts.setdefault(metric, Cut())
+
+    def want(self, check_id: str, first_row: int, enough: bool) -> bool:
+        """Tell whether failing rows of a morsel are wanted: no morsel before it has enough of them.
+
+        :param enough: whether this one has
+        """
+        before = self.full.get(check_id, first_row)
+        if before < first_row:
+            return False
+        if enough:
+            self.full[check_id] = first_row
+        return True
 
 
 def filtered(condition: pl.Expr, frame: pl.DataFrame | pl.LazyFrame, known: Known, cut: Cut) -> int:

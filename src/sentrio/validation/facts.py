@@ -28,6 +28,7 @@ class Chunk:
     low: int | None = None  #: the least value, as the integer that it is stored as
     high: int | None = None
     dictionary: bool = False  #: whether its values stand in a dictionary
+    bytes: int = 0  #: size of its values, not compressed
 
 
 @attrs.define

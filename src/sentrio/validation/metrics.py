@@ -9,6 +9,7 @@ from __future__ import annotations
 
 __all__ = (
     "Count",
+    "FromSchema",
     "Histogram",
     "Matching",
     "Max",
@@ -84,6 +85,29 @@ class _Total(Metric):
 
     def merge(self, earlier: int, later: int) -> int:
         return earlier + later
+
+
+@attrs.frozen
+class FromSchema(Metric):
+    """Something that the schema says, so that no row is asked."""
+
+    value: Any
+
+    def expressions(self, nw: Any) -> Sequence[Any]:
+        """Return no expressions."""
+        return ()
+
+    def state(self, values: Sequence[Any]) -> Any:
+        """Return the value."""
+        return self.value
+
+    def known(self, part: Known) -> Any:
+        """Return the value."""
+        return self.value
+
+    def merge(self, earlier: Any, later: Any) -> Any:
+        """Return the value, which is the same everywhere."""
+        return earlier
 
 
 @attrs.frozen
@@ -339,7 +363,7 @@ class Histogram(Metric):
 
     def expressions(self, nw: Any) -> Sequence[Any]:
         """Return one count for each interval."""
-        value = nw.col(self.column)
+        value = nw.col(self.column).cast(nw.Float64)  # lest the edges lose digits to a narrower type
         last = len(self.edges) - 2
         return [
             value.is_between(low, high, closed="both" if i == last else "left").sum()

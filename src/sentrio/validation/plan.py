@@ -14,26 +14,21 @@ from typing import Any
 import attrs
 import polars as pl
 
-from sentrio.validation.cuts import Cut, filtered
+from sentrio.validation.conditions import row_condition
+from sentrio.validation.cuts import Learnt, filtered
 from sentrio.validation.facts import UNKNOWN, Known
 from sentrio.validation.metrics import Matching, Metric, ScanMetric
+from sentrio.validation.samples import SampleOptions, Wanted, pick_samples, take_samples
 from sentrio.validation.validators import Validator
 from sentrio.validation.validators._base import Check, Schema
 from sentrio.validation.wording import first_line
 
 ROW = "__sentrio_row__"
 
+# Up to so many rows, a query costs more for itself than for its rows.
+_SMALL_FRAME = 10_000
+
 Frame = pl.DataFrame | pl.LazyFrame
-Cuts = dict[Metric, Cut]  # by identity: no two of these metrics are equal
-
-
-@attrs.frozen(kw_only=True)
-class SampleOptions:
-    """Which failing rows are shown, and how much of them."""
-
-    most: int = 5  #: rows a check
-    key_columns: tuple[str, ...] = ()
-    redact_columns: tuple[str, ...] = ()
 
 
 @attrs.define(eq=False)
@@ -141,6 +136,10 @@ class Plan:
         """Try checks on no rows: what is wrong with their expressions shows before any data are read."""
         trial = Phase()
         empty = pl.LazyFrame(schema=self._whole)
+        for condition in {self.where, *(check.rule.where for check in checks)} - {None}:
+            _, problem = row_condition(str(condition), self._whole)
+            if problem:
+                return f"where: {problem}"
         try:
             for check in checks:
                 trial.add(check, check.metrics, self.where)
@@ -179,7 +178,7 @@ def measure(
     options: SampleOptions,
     sampled: Collection[str] = (),
     known: Known | None = None,
-    cuts: Cuts | None = None,
+    learnt: Learnt | None = None,
 ) -> MorselResult:
     """Measure one phase on one morsel; runs in a worker thread.
 
@@ -187,13 +186,13 @@ def measure(
     :param first_row: number of its first row within the source
     :param sampled: ids of checks whose sample is complete already
     :param known: what need not be measured, since it is known of the morsel
-    :param cuts: what the pass has found out beyond its morsels
+    :param learnt: what the pass has found out from morsels before
     """
     result = MorselResult(rows, [], {})
     for group in phase.groups:
         part = _rows(frame, group, first_row)
         try:
-            states = _measure_group(group, part, first_row, known, cuts)
+            states = _measure_group(group, part, first_row, known, learnt)
         except Exception:  # noqa: BLE001  # an expression may call Python code, which may raise anything
             states = _isolate(phase, group, part, first_row, result.errors)
             if all(check.id in result.errors for check in group.checks):
@@ -201,9 +200,16 @@ def measure(
                 frame.lazy().collect()
         result.states.append(states)
         if options.most:
-            for check, fails, failed in _failing(phase, group, states, sampled):
-                most = min(failed, options.most)
-                result.samples[check.id] = _sample(check, fails, frame, group, first_row, most, options)
+            wanted = [
+                Wanted(check, fails, min(failed, options.most))
+                for check, fails, failed in _failing(phase, group, states, sampled)
+                if learnt is None or learnt.want(check.id, first_row, failed >= options.most)
+            ]
+            if wanted and isinstance(part, pl.DataFrame) and part.height < _SMALL_FRAME:
+                result.samples |= pick_samples(wanted, part, first_row, options)
+            elif wanted:
+                numbered = part if group.condition is not None else part.lazy().with_row_index(ROW, offset=first_row)
+                result.samples |= take_samples(wanted, numbered.lazy(), ROW, options)
     return result
 
 
@@ -215,15 +221,15 @@ def _rows(frame: Frame, group: Group, first_row: int) -> Frame:
 
 
 def _measure_group(
-    group: Group, part: Frame, first_row: int, known: Known | None = None, cuts: Cuts | None = None
+    group: Group, part: Frame, first_row: int, known: Known | None = None, learnt: Learnt | None = None
 ) -> list[Any]:
     states: list[Any] = [UNKNOWN] * len(group.metrics)
-    if known is not None and cuts is not None and group.condition is None:
+    if known is not None and learnt is not None and group.condition is None:
         states = [metric.known(known) for metric in group.metrics]
         for place in _filters(group, states, known):
             metric = group.metrics[place]
             assert isinstance(metric, Matching)
-            states[place] = filtered(metric.condition, part, known, cuts.setdefault(metric, Cut()))
+            states[place] = filtered(metric.condition, part, known, learnt.cut(metric))
     left = [place for place, state in enumerate(states) if state is UNKNOWN]
     expressions = [each for place in left for each in group.expressions[group.spans[place]]]
     values: Sequence[Any] = ()
@@ -274,7 +280,7 @@ def _isolate(phase: Phase, group: Group, part: Frame, first_row: int, errors: di
     """Measure check by check, so that one that can not be evaluated takes no other one down."""
     states: list[Any] = [Broken()] * len(group.metrics)
     for check in group.checks:
-        places = [place for _, place in phase.places[check.id].values()]
+        places = list(dict.fromkeys(place for _, place in phase.places[check.id].values()))  # some names share one
         alone = Group(group.where, condition=group.condition)
         for place in places:
             alone.add(group.metrics[place])
@@ -301,22 +307,3 @@ def _failing(
             yield check, ~check.passes, failed
         elif isinstance(metric, Matching):  # what fails is known since the phase before
             yield check, metric.condition, failed
-
-
-def _sample(
-    check: Check,
-    fails: pl.Expr,
-    frame: Frame,
-    group: Group,
-    first_row: int,
-    most: int,
-    options: SampleOptions,
-) -> list[tuple[int, dict[str, Any]]]:
-    """Return the first failing rows: their numbers, and the cells of the columns to be shown."""
-    rows = frame.lazy().with_row_index(ROW, offset=first_row)
-    if group.condition is not None:
-        rows = rows.filter(group.condition)
-    names = list(dict.fromkeys((*options.key_columns, *check.columns, *check.shown)))
-    cells = [check.shown.get(name, pl.col(name)).alias(name) for name in names]
-    found = rows.filter(fails).head(most).select(ROW, *cells).collect(engine="streaming")
-    return [(row[0], dict(zip(names, row[1:], strict=True))) for row in found.iter_rows()]

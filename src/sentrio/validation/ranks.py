@@ -10,7 +10,7 @@ NaN is greater than every number, as in Polars.
 
 from __future__ import annotations
 
-__all__ = ("Numbers", "quantile", "rank_metrics", "wanted_metrics")
+__all__ = ("Bins", "Inside", "Numbers", "Span", "key_of", "quantile", "rank_metrics", "room", "wanted_metrics")
 
 import math
 import struct
@@ -31,7 +31,13 @@ _SIGN = 2**63
 _ONES = 2**64 - 1
 
 
-def _key_of(value: float) -> int:
+def room() -> int:
+    """Return how many values are kept at once to be sorted."""
+    return _COLLECTED
+
+
+def key_of(value: float) -> int:
+    """Return the key of a number."""
     bits: int = struct.unpack("<Q", struct.pack("<d", value + 0.0))[0]
     return _ONES - bits if bits & _SIGN else bits + _SIGN
 
@@ -75,7 +81,7 @@ class Numbers(Metric):
 
 
 @attrs.frozen
-class _Bins(ScanMetric):
+class Bins(ScanMetric):
     """How many keys each bin holds; the bins cut the interval from ``low`` to ``high`` into equal widths."""
 
     column: str
@@ -84,9 +90,11 @@ class _Bins(ScanMetric):
 
     @property
     def width(self) -> int:
+        """The keys that one bin holds."""
         return (self.high - self.low) // _BINS + 1
 
     def scan(self, frame: pl.LazyFrame, row_index: str) -> pl.Series:
+        """Count the keys of one morsel."""
         inside, key = _keys(self.column, self.low, self.high)
         bins = ((key - pl.lit(self.low, pl.UInt64)) // pl.lit(self.width, pl.UInt64)).cast(pl.UInt32)
         found = frame.filter(inside).select(bins.alias(_KEY)).group_by(_KEY).len()
@@ -94,11 +102,12 @@ class _Bins(ScanMetric):
         return pl.repeat(0, _BINS, dtype=pl.UInt64, eager=True).scatter(counts[_KEY], counts["len"].cast(pl.UInt64))
 
     def merge(self, earlier: pl.Series, later: pl.Series) -> pl.Series:
+        """Add up."""
         return earlier + later
 
 
 @attrs.frozen
-class _Inside(ScanMetric):
+class Inside(ScanMetric):
     """The numbers within an interval of keys, sorted."""
 
     column: str
@@ -106,24 +115,28 @@ class _Inside(ScanMetric):
     high: int
 
     def scan(self, frame: pl.LazyFrame, row_index: str) -> list[pl.Series]:
+        """Return the numbers of one morsel."""
         inside, _ = _keys(self.column, self.low, self.high)
         number = pl.col(self.column).cast(pl.Float64).alias(_KEY)
         return [frame.filter(inside).select(number).collect(engine="streaming")[_KEY]]
 
     def merge(self, earlier: list[pl.Series], later: list[pl.Series]) -> list[pl.Series]:
+        """Keep both."""
         earlier += later
         return earlier
 
     def work(self, state: list[pl.Series]) -> Iterator[None]:
+        """Sort them all."""
         yield
         state[:] = [pl.concat(state).sort()]
 
     def finish(self, state: list[pl.Series]) -> pl.Series:
+        """Return them."""
         return state[0]
 
 
 @attrs.frozen
-class _Span:
+class Span:
     """An interval of keys that holds a wanted rank."""
 
     low: int
@@ -133,10 +146,12 @@ class _Span:
 
     @property
     def bins(self) -> str:
+        """The name of the metric that counts its keys in bins."""
         return f"bins {self.low} {self.high}"
 
     @property
     def sorted(self) -> str:
+        """The name of the metric that holds its numbers, sorted."""
         return f"sorted {self.low} {self.high}"
 
 
@@ -145,12 +160,12 @@ def rank_metrics(column: str) -> dict[str, Metric]:
     return {"numbers": Numbers(column), "least": Min(column), "greatest": Max(column)}
 
 
-def _narrowed(rank: int, values: Mapping[str, Any]) -> _Span | float:
+def _narrowed(rank: int, values: Mapping[str, Any]) -> Span | float:
     """Return what is known of a rank: its number, or the interval that holds it."""
     numbers = values["numbers"]
     if rank >= numbers:
         return math.nan
-    span = _Span(_key_of(float(values["least"])), _key_of(float(values["greatest"])), 0, numbers)
+    span = Span(key_of(float(values["least"])), key_of(float(values["greatest"])), 0, numbers)
     while span.low < span.high:
         if (found := values.get(span.sorted)) is not None:
             return float(found[rank - span.below]) + 0.0
@@ -163,7 +178,7 @@ def _narrowed(rank: int, values: Mapping[str, Any]) -> _Span | float:
         low = span.low + position * width
         inside = int(counts[position])
         below = span.below + int(upto[position]) - inside
-        span = _Span(low, min(low + width - 1, span.high), below, inside)
+        span = Span(low, min(low + width - 1, span.high), below, inside)
     return _value_of(span.low)
 
 
@@ -184,15 +199,15 @@ def wanted_metrics(column: str, quantiles: Sequence[float], values: Mapping[str,
     if not count:
         return {}
     ranks = {rank for q in quantiles for rank in _ranks(q, count)[:2]}
-    spans = {span for rank in ranks if isinstance(span := _narrowed(rank, values), _Span)}
+    spans = {span for rank in ranks if isinstance(span := _narrowed(rank, values), Span)}
     wanted: dict[str, Metric] = {}
-    room = _COLLECTED
+    left = room()
     for span in sorted(spans, key=lambda span: (span.inside, span.low)):
-        if span.inside <= room:
-            room -= span.inside
-            wanted[span.sorted] = _Inside(column, span.low, span.high)
+        if span.inside <= left:
+            left -= span.inside
+            wanted[span.sorted] = Inside(column, span.low, span.high)
         else:
-            wanted[span.bins] = _Bins(column, span.low, span.high)
+            wanted[span.bins] = Bins(column, span.low, span.high)
     return wanted
 
 
@@ -204,8 +219,8 @@ def quantile(q: float, values: Mapping[str, Any]) -> float:
     """
     first, second, share = _ranks(q, values["evaluated"])
     low, high = (_narrowed(rank, values) for rank in (first, second))
-    assert not isinstance(low, _Span)
-    assert not isinstance(high, _Span)
+    assert not isinstance(low, Span)
+    assert not isinstance(high, Span)
     if first == second or low == high:
         return low
     if math.isinf(high - low) and math.isfinite(low) and math.isfinite(high):

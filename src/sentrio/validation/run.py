@@ -8,6 +8,8 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import islice
+from pathlib import Path
 from typing import Any, TypeVar
 
 import anyio.lowlevel
@@ -15,12 +17,16 @@ import attrs
 import polars as pl
 
 from sentrio.errors import SourceError, suggestion
+from sentrio.validation.cuts import Learnt
 from sentrio.validation.engines.threads import MorselSize, in_thread, run_morsels
-from sentrio.validation.plan import Broken, Cuts, MorselResult, Phase, Plan, SampleOptions, measure
+from sentrio.validation.lookup import Wanted
+from sentrio.validation.plan import Broken, MorselResult, Phase, Plan, measure
 from sentrio.validation.report import CheckOutcome, CheckResult, SampleRow, Severity, ValidationReport
+from sentrio.validation.samples import SampleOptions
 from sentrio.validation.sources.base import Description, Morsel, ReadAsText, Source
+from sentrio.validation.sources.files import make_source
 from sentrio.validation.validators import Validator
-from sentrio.validation.validators._base import Check, Verdict
+from sentrio.validation.validators._base import Check, Gather, Verdict
 from sentrio.validation.values import json_ready
 from sentrio.validation.wording import count_of, first_line
 
@@ -58,6 +64,7 @@ class Validation:
     in_flight: int | None = None
     on_progress: Callable[[Progress], object] | None = None
     plans: dict[Any, Plan] = attrs.field(factory=dict)  #: plans by schema, kept from run to run
+    base: Path | None = None  #: the folder that relative paths of references start from
 
     _description: Description | None = attrs.field(default=None, init=False)
     _plan: Plan | None = attrs.field(default=None, init=False)
@@ -68,6 +75,8 @@ class Validation:
     _samples: dict[str, list[tuple[int, Mapping[str, Any]]]] = attrs.field(factory=dict, init=False)
     _sampled: set[str] = attrs.field(factory=set, init=False)
     _errors: dict[str, str] = attrs.field(factory=dict, init=False)
+    _references: dict[Any, dict[str, Any] | str] = attrs.field(factory=dict, init=False)
+    _unreadable: dict[str, str] = attrs.field(factory=dict, init=False)  # check id -> why its reference is none
     _failed: list[str] = attrs.field(factory=list, init=False)
     _rows: int = attrs.field(default=0, init=False)
     _scanned: int = attrs.field(default=0, init=False)
@@ -94,6 +103,7 @@ class Validation:
     def _reset(self) -> None:
         for kept in (self._states, self._values, self._samples, self._sampled, self._errors, self._failed):
             kept.clear()
+        self._unreadable.clear()
         self._number = self._scanned = 0
 
     async def _run(self) -> None:
@@ -116,7 +126,9 @@ class Validation:
             if self._stopped:
                 return
             await self._finish(phase)
+            await self._refer(phase)
             phase = self._follow_up(phase)
+        await self._look_up()
         if self._plan.first.places:  # else nothing could be evaluated, so nothing was read
             await self._steps(self.source.verify())
             self._complete = True
@@ -155,11 +167,20 @@ class Validation:
         assert self._description is not None
         self._phase, self._states, self._rows = phase, [], 0
         self._number += 1
-        # A rule that asks for another pass says so by a `follow_up` of its own.
-        rules = [check.rule for check in self._plan.checks if check.id in phase.places] if self._plan else []
-        self.source.read_again = any(type(rule).follow_up is not Validator.follow_up for rule in rules)
+        # A rule that asks for another pass says so by a `follow_up` of its own, one that finds rows by a `sample`.
+        rules = [type(check.rule) for check in self._plan.checks if check.id in phase.places] if self._plan else []
+        keys = self.samples.key_columns and self.samples.most
+        self.source.read_again = any(
+            rule.follow_up is not Validator.follow_up or (keys and rule.sample is not Validator.sample)
+            for rule in rules
+        )
+        await self._read(partial(self._measure, phase, Learnt()), self._merge)
+
+    async def _read(
+        self, work: Callable[[Morsel], MorselResult], merge: Callable[[Morsel, MorselResult], bool]
+    ) -> None:
+        assert self._description is not None
         reader = self.source.open(self._description)
-        work = partial(self._measure, phase, {})
         weight = self._description.bytes_per_row
         rows = self._description.rows
         try:
@@ -171,14 +192,16 @@ class Validation:
                 and self.morsel_rows is None
             ):
                 while (morsel := reader.read(_INLINE_ROWS)) is not None:
-                    self._merge(morsel, work(morsel))
+                    merge(morsel, work(morsel))
                 return
-            size = MorselSize(fixed=self.morsel_rows, bytes_per_row=weight, unit=reader.unit)
-            await run_morsels(reader, work, self._merge, size=size, in_flight=self.in_flight)
+            size = MorselSize(
+                fixed=self.morsel_rows, bytes_per_row=max(weight or 0, reader.bytes_per_row or 0), unit=reader.unit
+            )
+            await run_morsels(reader, work, merge, size=size, in_flight=self.in_flight)
         finally:
             reader.close()
 
-    def _measure(self, phase: Phase, cuts: Cuts, morsel: Morsel) -> MorselResult:
+    def _measure(self, phase: Phase, learnt: Learnt, morsel: Morsel) -> MorselResult:
         return _guarded(
             self.source,
             partial(
@@ -190,7 +213,7 @@ class Validation:
                 options=self.samples,
                 sampled=self._sampled,
                 known=morsel.known,
-                cuts=cuts,
+                learnt=learnt,
             ),
         )
 
@@ -262,11 +285,62 @@ class Validation:
             if (await in_thread(step) if hasattr(steps, "gi_frame") else step()) is done:
                 return
 
+    async def _refer(self, phase: Phase) -> None:
+        """Read the other data that checks compare with, as often as they ask."""
+        assert self._plan is not None
+        for check in self._plan.checks:
+            if check.id not in phase.places or check.id in self._errors:
+                continue
+            values = self._values[check.id]
+            while wanted := check.rule.refer(check, values):
+                found = self._references.get((id(check.rule), wanted))
+                if found is None:
+                    gather = [Gather(wanted=wanted)]
+                    shown = SampleOptions(most=0 if self._discreet else 1)
+                    other = Validation(make_source(wanted.data, self.base), gather, samples=shown)
+                    found = self._references[id(check.rule), wanted] = await other.gathered()
+                if not isinstance(found, str) and (problem := wanted.refuses(found["dtype"])):
+                    found = problem
+                if isinstance(found, str):
+                    self._unreadable[check.id] = found
+                    break
+                values["reference"] = {**values.get("reference", {}), **found}
+
+    async def gathered(self) -> dict[str, Any] | str:
+        """Run, and return the values of the metrics of the only check, or why there are none."""
+        try:
+            await self.run()
+        except SourceError as exc:
+            return f"the reference can not be read: {exc}"
+        assert self._plan is not None
+        (check,) = self._plan.checks[:1]
+        result = self._result(check)
+        return self._values[check.id] if result.passed else f"the reference can not be used: {result.message}"
+
+    async def _look_up(self) -> None:
+        """Read the key columns of rows that rules found themselves, where no filter can find them again."""
+        assert self._plan is not None
+        keys, most = self.samples.key_columns, self.samples.most
+        if not keys or not most:
+            return
+        found: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
+        for check in self._plan.checks:
+            if (values := self._values.get(check.id)) and check.id not in self._samples:
+                found[check.id] = list(islice(check.rule.sample(check, values), most))
+        wanted = Wanted({row for rows in found.values() for row, _ in rows}, keys)
+        if not wanted.rows:
+            return
+        self.source.read_again = False
+        await self._read(lambda morsel: _guarded(self.source, partial(wanted.look, morsel)), wanted.take)
+        for check_id, rows in found.items():
+            if rows:
+                self._samples[check_id] = [(row, {**wanted.cells.get(row, {}), **cells}) for row, cells in rows]
+
     def _follow_up(self, phase: Phase) -> Phase:
         assert self._plan is not None
         following = Phase()
         for check in self._plan.checks:
-            if check.id in phase.places and check.id not in self._errors:
+            if check.id in phase.places and check.id not in self._errors and check.id not in self._unreadable:
                 metrics = check.rule.follow_up(check, self._values[check.id])
                 if metrics:
                     following.add(check, metrics, self.where)
@@ -294,7 +368,7 @@ class Validation:
     def _result(self, check: Check) -> CheckResult:
         rule = check.rule
         private = bool(set(check.columns) & set(self.samples.redact_columns))
-        values = self._values.get(check.id) or (self._current(check) if not self._complete else {})
+        values = self._values.get(check.id, {}) if self._complete else self._current(check)
         verdict = self._verdict(check, values, private)
         ratio = None
         if verdict.failed is not None and verdict.evaluated:
@@ -327,13 +401,17 @@ class Validation:
             # What follows the semicolon names columns, and a file without its header has values for names.
             said = check.problem.partition(";")[0] if self._discreet else check.problem
             return Verdict(outcome=CheckOutcome.ERROR, message=said)
+        if (problem := self._unreadable.get(check.id)) is not None:
+            said = problem.partition(";")[0] if self._discreet else problem
+            return Verdict(outcome=CheckOutcome.ERROR, message=said)
         if (problem := self._errors.get(check.id)) is not None:
             if self._discreet:
                 problem = "it could not be evaluated on some rows (the reason may show values, which are hidden)"
             return Verdict(outcome=CheckOutcome.ERROR, message=problem)
         # A check that waits for another pass knows only a part, and that part must not be judged.
         unfinished = not self._complete and (check.id not in self._values or check.id in self._phase.places)
-        if not values or (unfinished and (check.rule.needs_all_rows or not self._scanned)):
+        undecided = check.rule.needs_all_rows and check.id not in self._failed
+        if not values or (unfinished and (undecided or not self._scanned)):
             return Verdict(outcome=CheckOutcome.NOT_EVALUATED, message="reading stopped before it could be evaluated")
         verdict = check.judge(values)
         if self._discreet and ";" in verdict.message:

@@ -64,5 +64,7 @@ def count_of(count: int, noun: str) -> str:
 
 def first_line(exc: BaseException) -> str:
     """Return what a library's error says, without its advice."""
+    if type(exc).__name__ == "PanicException":
+        return "damaged, or of a kind that Polars can not make sense of"
     lines = [line.strip() for line in str(exc).splitlines() if line.strip()]
     return lines[0] if lines else type(exc).__name__

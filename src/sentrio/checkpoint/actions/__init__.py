@@ -67,14 +67,15 @@ def make_action(entry: object, base_dir: Path | None = None) -> AsyncExecutable:
         ((name, given),) = entry.items()
         if isinstance(name, str) and (given is None or isinstance(given, Mapping)):
             return _named(name, dict(given or {}), base_dir)
-        raise OptionValueError(
-            "actions", "actions", f"an entry must be a name, or one name with its options, got {entry!r}"
-        )
+        # Nothing of it is shown but the name: a URL that stands where its option should be is secret all the same.
+        problem = f"an entry must be a name, or one name with its options in a mapping; that of {name!r} is none"
+        raise OptionValueError("actions", "actions", problem)
     if not isinstance(entry, type) and (isinstance(entry, AsyncExecutable | SyncExecutable) or callable(entry)):
         return adapt_to_async(entry)
+    got = f"a mapping of {', '.join(map(repr, entry))}" if isinstance(entry, Mapping) else repr(entry)
     raise TypeError(
-        f"an action must be an action, a function, or a name with options like {{store: {{path: results}}}}, "
-        f"got {entry!r}"
+        "an action must be an action, a function, or a name with options like {store: {path: results}}, "
+        f"got {got}"
     )
 
 

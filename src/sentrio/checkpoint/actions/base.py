@@ -120,6 +120,7 @@ class ThreadOfAttempt:
 
     action: str
     executor: Executor | None = None
+    _given_up: bool = attrs.field(default=False, init=False)
     _began: bool = attrs.field(default=False, init=False)
     _ended: bool = attrs.field(default=False, init=False)
     _raised: bool = attrs.field(default=False, init=False)
@@ -134,6 +135,9 @@ class ThreadOfAttempt:
 
         def run() -> Any:
             self._began = True
+            if self._given_up:  # seen by whoever comes second: this, or who asks whether it has begun
+                self._began = False
+                return None
             try:
                 return func(*args)
             except BaseException:
@@ -143,7 +147,10 @@ class ThreadOfAttempt:
                 self._ended = True
 
         run.__qualname__ = f"of action {self.action}"  # what the log calls it if it is left behind
-        return await call_sync(run, limiter=actions_limiter(), executor=self.executor)
+        try:
+            return await call_sync(run, limiter=actions_limiter(), executor=self.executor)
+        finally:
+            self._given_up = True
 
     @property
     def runs(self) -> bool:

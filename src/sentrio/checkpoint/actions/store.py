@@ -59,8 +59,8 @@ class StoreValidationResult(AsyncBaseAction[StoreConfig]):
             folder /= checkpoint_result.run_time.date().isoformat()
         elif config.partition_by == "checkpoint":
             folder /= safe_name(checkpoint_result.checkpoint_name)
-        content = await call_sync(_content, checkpoint_result, config.format)
-        name = await call_sync(_write, base / folder, checkpoint_result, content, config.format, abandon_after=None)
+        # It is soon done, so a cancellation waits for it: no file appears after the run has ended.
+        name = await call_sync(_write, base / folder, checkpoint_result, config.format, abandon_after=None)
         return self.success(f"saved {folder / name}", path=str((base / folder / name).absolute()))
 
 
@@ -77,7 +77,8 @@ def _content(result: CheckpointResult, suffix: str) -> bytes:
     return text.encode("utf-8", "replace" if suffix == "html" else "strict")
 
 
-def _write(folder: Path, result: CheckpointResult, content: bytes, suffix: str) -> str:
+def _write(folder: Path, result: CheckpointResult, suffix: str) -> str:
+    content = _content(result, suffix)
     folder.mkdir(parents=True, exist_ok=True)
     for length in _SHORT_IDS:
         name = f"{safe_name(result.checkpoint_name)}-{result.run_id[:length]}.{suffix}"

@@ -36,6 +36,9 @@ _LONGEST = timedelta(days=36_525)
 # for counts as missed only when it is later than that.
 _ON_TIME = timedelta(seconds=60)
 
+# One that nobody waited for was missed, unless somebody came just in time for it: no later than a firing may be.
+_JUST_IN_TIME = timedelta(milliseconds=50)
+
 
 def _zone(value: Any) -> Any:
     if not isinstance(value, str):
@@ -45,8 +48,11 @@ def _zone(value: Any) -> Any:
     try:
         return zoneinfo.ZoneInfo(value)
     except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):
-        hint = suggestion(value, zoneinfo.available_timezones()) if value else ""
+        known = zoneinfo.available_timezones()
+        hint = suggestion(value, known) if value else ""
         hint = hint if "did you mean" in hint else "; write it as in 'Europe/Berlin'"
+        if not known:
+            hint = "; this machine has no time zone database: install the package tzdata"
         problem = f"timezone must name a time zone, got {value!r}{hint}"
         raise OptionValueError("ScheduleTrigger", "timezone", problem) from None
 
@@ -193,15 +199,25 @@ class ScheduleTrigger(BaseTrigger[ScheduleConfig]):
         self, *, clock: Clock | None = None, poll_interval: float = 1.0, since: datetime | None = None
     ) -> TriggerWatch:
         """Begin to watch the schedule; see :meth:`BaseTrigger.watch`."""
+        if self._asks_more:
+            return super().watch(clock=clock, poll_interval=poll_interval, since=since)
         return _ScheduleWatch(self, clock=clock, poll_interval=poll_interval, since=since)
+
+    @property
+    def _asks_more(self) -> bool:
+        """Whether a subclass has conditions of its own."""
+        cls = type(self)
+        return (cls.wait, cls.should_trigger) != (ScheduleTrigger.wait, ScheduleTrigger.should_trigger)
 
     async def wait(self, poll_interval: float = 1.0) -> TriggerResult:
         """Sleep until the schedule is due.
 
         Its beginning is the first call of this method or of :meth:`should_trigger`; whoever shares the trigger with
         others uses a :meth:`watch` of his own.
+
+        :param poll_interval: seconds between two questions to a subclass that overrides :meth:`should_trigger`
         """
-        return await self._own_watch().wait()
+        return await (super().wait(poll_interval) if self._asks_more else self._own_watch().wait())
 
     def should_trigger(self) -> TriggerResult:
         """Tell whether the schedule has come due since it was asked last; see :meth:`wait`."""
@@ -265,7 +281,7 @@ class _ScheduleWatch(TriggerWatch):
         if not count:
             return None
         policy = MissedPolicy(self.trigger.config.missed)
-        on_time = watched and now - latest <= _ON_TIME
+        on_time = now - latest <= (_ON_TIME if watched else _JUST_IN_TIME)
         if policy is MissedPolicy.RUN_ALL:
             due = self._grid.next_after(self._last)
             assert due is not None  # the first of those that have passed

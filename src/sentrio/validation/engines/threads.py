@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ("MorselSize", "in_thread", "run_morsels")
 
+import math
 from collections.abc import Callable
 from typing import TypeVar, TypeVarTuple
 
@@ -30,7 +31,13 @@ _TARGET_SECONDS = 0.04
 # Only what takes longer makes the next ones smaller: on a busy machine everything takes longer, and many small
 # morsels cost more than a few large ones.
 _BEARABLE_SECONDS = 0.08
-_TARGET_BYTES = 64 * 2**20
+# Morsels that cost so much more a row than larger ones did are not worth it.
+_USELESS = 1.3
+# What happens once takes no longer than this.
+_COLD_SECONDS = 0.5
+# Up to here a machine that is busy with something else is a likelier cause than the rows.
+_BUSY_SECONDS = 0.3
+_TARGET_BYTES = 32 * 2**20
 _FIRST_ROWS = 65_536
 _LARGEST_UNIT = 4 * _FIRST_ROWS
 _LEAST_ROWS = 256
@@ -64,6 +71,10 @@ class MorselSize:
     fixed: int | None = None
     bytes_per_row: float | None = None
     unit: int = 1  #: rows that are read together at hardly more cost than a few of them
+    most_bytes: float = _TARGET_BYTES
+    warming: int = 1  #: the first morsels pay for what happens once, such as imports and samples
+    _whole: float = attrs.field(default=math.inf, init=False)  # the least seconds a row, of units and more
+    _piece: float = attrs.field(default=math.inf, init=False)  # and of less than a unit
     rows: float = attrs.field()
 
     @rows.default
@@ -77,7 +88,7 @@ class MorselSize:
             return self.fixed
         rows = self.rows
         if self.bytes_per_row:
-            rows = min(rows, _TARGET_BYTES / self.bytes_per_row)
+            rows = min(rows, self.most_bytes / self.bytes_per_row)
         return max(_LEAST_ROWS, int(rows))
 
     def learn(self, rows: int, seconds: float) -> None:
@@ -85,11 +96,28 @@ class MorselSize:
         # A remainder at the end of a file says little about the time of a whole morsel.
         if self.fixed is not None or rows < self.wanted // 2 or seconds <= 0:
             return
+        if self.warming and seconds < _COLD_SECONDS:
+            self.warming -= 1
+            if seconds > _TARGET_SECONDS:
+                return
+        if rows >= self.unit:
+            self._whole = min(self._whole, seconds / rows)
+        else:
+            self._piece = min(self._piece, seconds / rows)
+        # Rows that are read together anyway: pieces of them may cost as much as the whole, each.
+        useless = self._whole < math.inf and math.inf > self._piece > _USELESS * self._whole
+        least: float = _LEAST_TIMED_ROWS
+        if useless:
+            least = self.unit
+        elif seconds < _BUSY_SECONDS:
+            least = max(least, min(self.unit, _LARGEST_UNIT) / 4)
         ideal = rows * _TARGET_SECONDS / seconds
         if seconds < _TARGET_SECONDS:
-            self.rows = max(min(ideal, self.rows * 2), self.rows)
+            self.rows = max(min(ideal, self.rows * 2), self.rows, least)
         elif seconds > _BEARABLE_SECONDS:
-            self.rows = max(ideal, self.rows / 4, _LEAST_TIMED_ROWS)
+            self.rows = max(ideal, self.rows / 4, least)
+        else:
+            self.rows = max(self.rows, least)
 
 
 async def run_morsels(
@@ -107,7 +135,12 @@ async def run_morsels(
     :param in_flight: morsels that are measured at once; ``None``: as many as Polars has threads
     :raises BaseException: the first one that reading or measuring raises, as itself
     """
-    run = _Run(reader, measure, merge, size, in_flight or pl.thread_pool_size())
+    threads = pl.thread_pool_size()
+    in_flight = in_flight or threads
+    # The more of them share the threads, the longer each takes: so long does a cancelled run wait.
+    size.most_bytes = min(size.most_bytes, size.most_bytes * threads / in_flight)
+    size.warming = in_flight
+    run = _Run(reader, measure, merge, size, in_flight)
     async with anyio.create_task_group() as tg:
         for number in range(run.in_flight):
             tg.start_soon(run.work, tg.cancel_scope, name=f"sentrio: morsels {number}")

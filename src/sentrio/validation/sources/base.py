@@ -8,7 +8,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import attrs
 import polars as pl
@@ -62,6 +62,8 @@ class Reader(ABC):
     blocking: bool = True
     #: rows that are read together at hardly more cost than a few of them
     unit: int = 1
+    #: the size of a row, where the pass knows it better than the description
+    bytes_per_row: float | None = None
 
     @abstractmethod
     def read(self, rows: int) -> Morsel | None:
@@ -133,10 +135,15 @@ class Source(ABC):
         return text
 
 
+# Shorter values of a query are numbers and switches, and would be found all over a message.
+_SECRET = 4
+
+
 def concealed(text: str, url: str) -> str:
     """Return text without user, password and query of a URL, however they are written there."""
     parts = urlsplit(url)
     secrets = {parts.query, parts.netloc.rpartition("@")[0], parts.password or ""}
+    secrets |= {value for _, value in parse_qsl(parts.query) if len(value) >= _SECRET}
     for secret in sorted(filter(None, secrets | {unquote(each) for each in secrets}), key=len, reverse=True):
         text = text.replace(f"?{secret}", "").replace(f"{secret}@", "").replace(secret, "[...]")
     return redacted_url(text)

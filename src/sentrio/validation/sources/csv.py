@@ -21,6 +21,7 @@ from sentrio.errors import SourceError
 from sentrio.validation.sources.base import UNREADABLE
 from sentrio.validation.sources.csv_lines import count_fields
 from sentrio.validation.sources.options import SourceOptions
+from sentrio.validation.sources.scratch import no_zeros
 from sentrio.validation.sources.text import TOLD_BY, TextSource
 from sentrio.validation.sources.typed import told_types
 from sentrio.validation.wording import first_line
@@ -99,8 +100,11 @@ class CsvSource(TextSource):
             self._suspect = True
 
     def verify(self) -> Iterator[None]:
-        """Check that no file changed meanwhile, and that no line lacked fields."""
+        """Check that no file changed meanwhile, that no line lacked fields, and that none holds zero bytes."""
         yield from super().verify()
+        for path, real in zip(self.readable, self.files.paths, strict=True):
+            if not isinstance(path, str):
+                yield from no_zeros(partial(self.files.error, real), path)
         if self._suspect:
             yield from self.faults()
             yield from super().verify()

@@ -238,7 +238,7 @@ def _chunk(data: bytes, at: int, column: _Column) -> tuple[int, Chunk, int]:
 
 
 def _metadata(data: bytes, at: int, column: _Column) -> tuple[int, Chunk, int]:
-    last, values, dictionary = 0, -1, False
+    last, values, size, dictionary = 0, -1, 0, False
     statistics: dict[int, Any] = {}
     begin, repeated = at, column.repeated
     if repeated and data.startswith(repeated, at):
@@ -253,6 +253,9 @@ def _metadata(data: bytes, at: int, column: _Column) -> tuple[int, Chunk, int]:
             last, at = _integer(data, at + 1)
         if last == 5:
             values, at = _integer(data, at)
+            continue
+        if last == 6:
+            size, at = _integer(data, at)
             continue
         if kind == 5 or kind == 6:
             dictionary = dictionary or last == 11
@@ -271,7 +274,7 @@ def _metadata(data: bytes, at: int, column: _Column) -> tuple[int, Chunk, int]:
         high = _extreme(statistics.get(5), statistics.get(7), column)
         if low is None or high is None or low > high:
             low = high = None
-    return values, Chunk(0 if column.required else statistics.get(3), low, high, dictionary), at + 1
+    return values, Chunk(0 if column.required else statistics.get(3), low, high, dictionary, size), at + 1
 
 
 def _extreme(value: bytes | None, exact: bool | None, column: _Column) -> int | None:

@@ -7,11 +7,11 @@ ask for more memory than there is. So they are looked at before. The layout is t
 
 from __future__ import annotations
 
-__all__ = ("DICTIONARY", "RECORDS", "SCHEMA", "Layout", "Message", "read_layout")
+__all__ = ("DICTIONARY", "RECORDS", "SCHEMA", "Layout", "Message", "check_schema", "read_layout")
 
 import os
 import struct
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -25,7 +25,9 @@ _END = _CONTINUES + bytes(4)
 _ZSTD = 1
 # What a compressed byte can stand for at most: LZ4 by its format, zstd by blocks of 128 KiB in four bytes.
 _LZ4_RATIO, _ZSTD_RATIO = 255, 2**17 // 4
+_LENGTH = 8  # bytes before a compressed buffer
 _LARGEST_HEADER = 2**28
+_DEEPEST = 64
 # Bytes between messages that fill up to the next multiple of whatever their writer likes.
 _SLACK = 1024
 # Messages that are looked at in one step.
@@ -98,6 +100,7 @@ def _file(file: IO[bytes], size: int) -> Generator[None, None, Layout]:
     file.seek(start)
     footer = _Table.root(file.read(length))
     found: list[Message] = []
+    kinds = _columns(footer.table(1))
     # Before the first block stands the schema once more, so there is about as much as in the footer.
     at, gap = 8, length + _SLACK
     for offset, header, body in sorted(footer.blocks(2) + footer.blocks(3)):
@@ -106,7 +109,7 @@ def _file(file: IO[bytes], size: int) -> Generator[None, None, Layout]:
         file.seek(offset)
         skipped = 4 if file.read(4) == _CONTINUES else 0
         file.seek(offset + skipped + 4)
-        message = _message(file, file.read(header - skipped - 4), offset, offset + header, start)
+        message = _message(file, file.read(header - skipped - 4), offset, offset + header, start, kinds)
         at, gap = offset + header + body, _SLACK
         if message.end != at:
             raise _Damaged("damaged: its footer and its record batches do not agree")
@@ -122,6 +125,7 @@ def _messages(file: IO[bytes], at: int, end: int) -> Generator[None, None, list[
     """Return the messages between two places. Only its mark tells where a stream ends, so that must be there."""
     ended = False
     found: list[Message] = []
+    kinds: list[int] = []
     while at < end:
         file.seek(at)
         prefix = file.read(8)
@@ -138,7 +142,7 @@ def _messages(file: IO[bytes], at: int, end: int) -> Generator[None, None, list[
             what = "no Arrow IPC" if not found else "damaged or cut off"
             raise _Damaged(f"{what}: message {len(found) + 1} does not fit into the file")
         file.seek(begin)
-        message = _message(file, file.read(length), at, begin + length, end)
+        message = _message(file, file.read(length), at, begin + length, end, kinds)
         if (message.kind == SCHEMA) == bool(found):
             raise _Damaged("damaged: its schema is not where it should be")
         found.append(message)
@@ -150,7 +154,7 @@ def _messages(file: IO[bytes], at: int, end: int) -> Generator[None, None, list[
     return found
 
 
-def _message(file: IO[bytes], header: bytes, start: int, body: int, limit: int) -> Message:
+def _message(file: IO[bytes], header: bytes, start: int, body: int, limit: int, kinds: list[int] | None) -> Message:
     table = _Table.root(header)
     kind, length = table.number(1, "B"), table.number(3, "q")
     if length < 0 or body + length > limit:
@@ -158,20 +162,108 @@ def _message(file: IO[bytes], header: bytes, start: int, body: int, limit: int) 
     inner = table.table(2)
     end = body + length
     if kind == RECORDS:
-        return Message(kind, start, end, rows=_records(file, inner, body, length))
+        return Message(kind, start, end, rows=_records(file, inner, body, length, kinds))
     if kind == DICTIONARY:
-        _records(file, inner.table(1), body, length)
+        _records(file, inner.table(1), body, length, None)
         delta = bool(inner.number(2, "B"))
         return Message(kind, start, end, dictionary=inner.number(0, "q"), delta=delta)
-    if kind != SCHEMA:
+    if kind == SCHEMA and kinds is not None:
+        kinds[:] = _columns(inner)
+    elif kind != SCHEMA:
         raise _Damaged(f"damaged, or a message of kind {kind}, which holds no columns")
     return Message(kind, start, end)
 
 
-def _records(file: IO[bytes], table: _Table, body: int, length: int) -> int:
-    """Check the sizes within a record batch; return its rows."""
+# Buffers of a column by its type, the one that tells the nulls first: 3 for text and bytes, 2 for what has a
+# width or offsets, 1 for structs and lists of a fixed size, none for nulls. Views have more, by their own count.
+_BUFFERS = {1: 0, 4: 3, 5: 3, 13: 1, 16: 1, 19: 3, 20: 3, 23: 2, 24: 2}
+_VIEWS = frozenset({23, 24})
+# Unions, lists of views and runs have other rules; their sizes are left to Polars.
+_OTHERS = frozenset({14, 22, 25, 26})
+
+
+def _columns(schema: _Table) -> list[int]:
+    """Return the types of all columns in the order of their nodes, those within others after them."""
+    found: list[int] = []
+
+    def walk(field: _Table, depth: int) -> None:
+        if depth > _DEEPEST:
+            raise _Damaged("damaged, or nested too deeply")
+        for pair in field.tables(6):
+            _check_note(pair.text(0), pair.text(1))
+        # A dictionary's indices are integers.
+        found.append(2 if field.has(4) else field.number(2, "B"))
+        if not field.has(4):
+            for child in field.tables(5):
+                walk(child, depth + 1)
+
+    for field in schema.tables(1):
+        walk(field, 0)
+    return found
+
+
+def _check_note(key: bytes, value: bytes) -> None:
+    """Check what Polars notes at categorical columns, since it does not: texts, each behind its length."""
+    if key not in {b"_PL_CATEGORICAL2", b"_PL_ENUM_VALUES2"}:
+        return
+    texts = 0
+    while value and not (key == b"_PL_CATEGORICAL2" and texts == 2):
+        size, mark, rest = value.partition(b";")
+        if not mark or not size.isdigit() or int(size) > len(rest):
+            raise _Damaged("damaged: what it says of its categories makes no sense")
+        value, texts = rest[int(size) :], texts + 1
+    if key == b"_PL_CATEGORICAL2" and value not in {b"u8;", b"u16;", b"u32;"}:
+        raise _Damaged("damaged: what it says of its categories makes no sense")
+
+
+def check_schema(message: bytes) -> None:
+    """Check the schema that Arrow keeps in a Parquet file; an empty one is none.
+
+    :raises ValueError: if it makes no sense
+    """
+    if not message:
+        return
+    try:
+        skipped = 8 if message.startswith(_CONTINUES) else 4
+        _columns(_Table.root(message[skipped:]).table(2))
+    except (struct.error, IndexError, OverflowError, _Damaged):
+        raise ValueError("damaged: its schema makes no sense") from None
+
+
+def _check_nulls(table: _Table, kinds: Sequence[int]) -> None:
+    """Check that columns with nulls have a place that tells which, and columns with values have values."""
+    nodes, buffers = table.structs(1, "qq"), table.structs(2, "qq")
+    views = iter(table.structs(4, "q"))
+    if len(nodes) != len(kinds):
+        raise _Damaged("damaged: a record batch has other columns than its schema")
+    at = 0
+    for kind, (count, nulls) in zip(kinds, nodes, strict=True):
+        if kind in _OTHERS:
+            return
+        mine = _BUFFERS.get(kind, 2)
+        if at + mine > len(buffers):
+            raise _Damaged("damaged: a record batch lacks buffers")
+        if mine and count and nulls and not buffers[at][1]:
+            raise _Damaged("damaged: a column does not say which of its values are null")
+        if mine > 1 and count and not buffers[at + 1][1]:
+            raise _Damaged("damaged: a column has no values")
+        at += mine
+        if kind in _VIEWS:
+            (more,) = next(views, (0,))
+            at += more
+    if at != len(buffers):
+        raise _Damaged("damaged: a record batch has buffers that belong to no column")
+
+
+def _records(file: IO[bytes], table: _Table, body: int, length: int, kinds: Sequence[int] | None) -> int:
+    """Check the sizes within a record batch; return its rows.
+
+    :param kinds: types of the columns, where they are known
+    """
     rows = table.number(0, "q")
     nodes, buffers = table.structs(1, "qq"), table.structs(2, "qq")
+    if kinds is not None:
+        _check_nulls(table, kinds)
     if rows < 0 or (nodes and nodes[0][0] != rows):
         raise _Damaged("damaged: columns of a record batch have different lengths")
     if any(not 0 <= nulls <= count for count, nulls in nodes):
@@ -181,10 +273,12 @@ def _records(file: IO[bytes], table: _Table, body: int, length: int) -> int:
     if table.has(3):
         ratio = _ZSTD_RATIO if table.table(3).number(0, "b") == _ZSTD else _LZ4_RATIO
         for offset, size in buffers:
+            if 0 < size < _LENGTH:
+                raise _Damaged("damaged: a column is too short to be compressed")
             if size:
                 file.seek(body + offset)
                 (unpacked,) = struct.unpack("<q", file.read(8))
-                if unpacked < -1 or unpacked > (size + 64) * ratio:
+                if unpacked < -1 or not unpacked or unpacked > (size + 64) * ratio:
                     raise _Damaged("damaged: a column says it unpacks to more than it can")
     return rows
 
@@ -228,6 +322,28 @@ class _Table:
         if not place:
             raise IndexError(field)
         return _Table(self.data, place + self._unpack(self.data, place, "I"))
+
+    def text(self, field: int) -> bytes:
+        place = self._place(field)
+        if not place:
+            return b""
+        begin = place + self._unpack(self.data, place, "I")
+        size = self._unpack(self.data, begin, "I")
+        if begin + 4 + size > len(self.data):
+            raise IndexError(begin)
+        return self.data[begin + 4 : begin + 4 + size]
+
+    def tables(self, field: int) -> list[_Table]:
+        """Return a vector of tables."""
+        place = self._place(field)
+        if not place:
+            return []
+        begin = place + self._unpack(self.data, place, "I")
+        count = self._unpack(self.data, begin, "I")
+        if begin + 4 + 4 * count > len(self.data):
+            raise IndexError(begin)
+        places = range(begin + 4, begin + 4 + 4 * count, 4)
+        return [_Table(self.data, each + self._unpack(self.data, each, "I")) for each in places]
 
     def structs(self, field: int, kind: str) -> list[tuple[int, ...]]:
         """Return a vector of structs."""

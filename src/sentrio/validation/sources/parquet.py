@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ("ParquetReader", "ParquetSource")
 
+from base64 import b64decode
 from bisect import bisect_right
 from collections.abc import Collection, Iterator, Mapping
 from functools import partial
@@ -15,9 +16,10 @@ import polars as pl
 
 from sentrio.errors import SourceError
 from sentrio.validation.facts import Known, RowGroup
-from sentrio.validation.sources.base import Description, Morsel, Reader, Source
+from sentrio.validation.sources.base import UNREADABLE, Description, Morsel, Reader, Source
 from sentrio.validation.sources.files import FileSet
 from sentrio.validation.sources.footer import Footer, footer_bytes, read_footer
+from sentrio.validation.sources.ipc_layout import check_schema
 from sentrio.validation.sources.options import SourceOptions
 from sentrio.validation.wording import first_line
 
@@ -98,8 +100,11 @@ class ParquetReader(Reader):
     def __init__(self, files: list[ParquetFile], schema: Mapping[str, pl.DataType]) -> None:
         self._files, self._schema = files, schema
         self._file = self._offset = self._index = self._row = 0
-        first = next((file.groups for file in files if file.groups), ())
-        self.unit = max(1, first[0].rows) if first else 1
+        groups = [group for file in files for group in file.groups or () if group.rows]
+        self.unit = groups[0].rows if groups else 1
+        # What compresses well is far larger than the file lets one think: texts of kilobytes, say.
+        sizes = (sum(chunk.bytes for chunk in group.chunks.values()) / group.rows for group in groups)
+        self.bytes_per_row = max(sizes, default=None)
 
     def read(self, rows: int) -> Morsel | None:
         """Return the next piece of a file, or several small files; of files without rows, one morsel without."""
@@ -175,9 +180,10 @@ class ParquetSource(Source):
     def _look(self, found: FileSet, path: Path) -> ParquetFile:
         frame = _scan(path)
         try:
+            check_schema(b64decode(pl.read_parquet_metadata(path).get("ARROW:schema", ""), validate=True))
             schema = frame.collect_schema()
             rows = frame.select(pl.len()).collect().item()
-        except (pl.exceptions.PolarsError, OSError) as exc:
+        except (*UNREADABLE, ValueError) as exc:
             problem = f"{found.display(path)}not a readable Parquet file: {first_line(exc)}"
             raise SourceError(self.label, problem) from exc
         if self._files and dict(schema) != dict(self._schema):
@@ -200,7 +206,7 @@ class ParquetSource(Source):
                 yield
             if file.groups is None:
                 worth = int(file.rows * len(schema) / _VALUES_PER_FOOTER_BYTE)
-                file.tell((yield from read_footer(footer_bytes(file.path, worth), schema)))
+                file.tell((yield from read_footer(footer_bytes(file.path, max(worth, _SMALL_FOOTER)), schema)))
 
     def open(self, description: Description) -> Reader:
         """Begin a pass."""

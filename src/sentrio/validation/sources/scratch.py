@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ("Scratch", "transcoded")
+__all__ = ("PACKED", "Scratch", "no_zeros", "transcoded")
 
 import codecs
 import gzip
@@ -22,6 +22,9 @@ from sentrio.errors import SourceError
 
 # Bytes or characters that are worked on in one step.
 _CHUNK = 4 * 2**20
+# Bytes that are looked through in one step: a few milliseconds of work.
+_LOOKED_THROUGH = 32 * 2**20
+_AT_ONCE = 2**20
 
 GZIP = b"\x1f\x8b"
 ZSTD = b"\x28\xb5\x2f\xfd"
@@ -88,6 +91,37 @@ def transcoded(
             raise fail(f"line {lines} is not {encoding} text{_advice(encoding)}") from exc
         except (EOFError, zlib.error, gzip.BadGzipFile, zstd.ZstdError) as exc:
             raise fail(f"damaged, it can not be unpacked: {exc}") from exc
+
+
+def no_zeros(fail: Callable[[str], SourceError], path: Path) -> Iterator[None]:
+    """Look for zero bytes in a text file, in short steps.
+
+    They merge lines where a disk lost a block, and every reader takes them for text. A file that is packed has a
+    checksum instead.
+
+    :param fail: makes an error of what is wrong
+    :raises SourceError: if there is one
+    """
+    with path.open("rb", buffering=0) as file:
+        if file.read(4).startswith(PACKED):
+            return
+        file.seek(0)
+        found, at = -1, 0
+        chunk = bytearray(_AT_ONCE)  # one for all: a new one each time would cost more than looking through it
+        while found < 0 and (size := file.readinto(chunk)):
+            found = chunk.find(0, 0, size)
+            at += size if found < 0 else found
+            if at % _LOOKED_THROUGH == 0:
+                yield
+        if found < 0:
+            return
+        file.seek(0)
+        lines = 1
+        while at > 0:
+            lines += file.read(min(at, _LOOKED_THROUGH)).count(b"\n")
+            at -= _LOOKED_THROUGH
+            yield
+        raise fail(f"line {lines} holds a zero byte, so it is damaged, or no text")
 
 
 def _advice(encoding: str) -> str:

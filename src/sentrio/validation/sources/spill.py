@@ -29,7 +29,6 @@ class Spill:
     """The rows of a source in the order in which they came."""
 
     scratch: Scratch
-    most_bytes: int = MOST_BYTES
     complete: bool = False  #: all rows are here
     _parts: list[pl.DataFrame | _Written] = attrs.field(factory=list, init=False)
     _bytes: int = attrs.field(default=0, init=False)
@@ -43,7 +42,7 @@ class Spill:
         :raises OSError: if the file can not be written
         """
         size = int(frame.estimated_size())
-        if self._bytes + size <= self.most_bytes:
+        if self._bytes + size <= MOST_BYTES:
             self._bytes += size
             self._parts.append(frame)
             return

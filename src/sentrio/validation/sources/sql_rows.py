@@ -70,6 +70,8 @@ def _column(name: str, values: Sequence[Any], dtype: pl.DataType) -> pl.Series:
         return _texts(name, values)
     if isinstance(dtype, pl.Decimal) and not all(_holds(dtype, value) for value in values):
         raise ReadAsText
+    if isinstance(dtype, pl.Decimal):
+        values = [decimal.Decimal(value) if isinstance(value, int) else value for value in values]
     if isinstance(dtype, pl.Binary):
         values = [bytes(value) if isinstance(value, bytearray | memoryview) else value for value in values]
     try:
@@ -121,6 +123,8 @@ def typed_frame(rows: Rows, types: Mapping[str, pl.DataType]) -> pl.DataFrame:
         texts.append(text.alias(TEXT + name))
         kept = pl.Series(name, [_kept(cell, dtype) for cell in cells], dtype=dtype, strict=False)
         # What is no value of the type may still be written as one: dates in SQLite are text.
+        if isinstance(dtype, pl.Decimal):  # the cast would round
+            text = _texts(name, [cell if isinstance(cell, str) else None for cell in cells])
         cast = pl.DataFrame([text]).select(cast_text(pl.col(name), dtype))[name]
         values.append(kept.zip_with(kept.is_not_null(), cast))
     return pl.DataFrame([*values, *texts])
@@ -132,6 +136,8 @@ def _kept(value: Any, dtype: pl.DataType) -> Any:
         return None
     if isinstance(dtype, pl.Boolean):
         return bool(value) if isinstance(value, bool | int) and value in {0, 1} else None
+    if isinstance(dtype, pl.Decimal):
+        return decimal.Decimal(value) if _holds(dtype, value) else None
     if isinstance(dtype, pl.Binary):
         return bytes(value) if isinstance(value, bytes | bytearray | memoryview) else None
     if isinstance(dtype, pl.Duration):

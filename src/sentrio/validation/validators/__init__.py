@@ -11,6 +11,7 @@ __all__ = (
     "Distribution",
     "Expression",
     "Finite",
+    "ForeignKey",
     "Format",
     "Freshness",
     "HasSchema",
@@ -59,6 +60,7 @@ from sentrio.validation.validators.nulls import Completeness, NotNull
 from sentrio.validation.validators.ordering import Monotonic
 from sentrio.validation.validators.outliers import Outliers
 from sentrio.validation.validators.ranges import InRange
+from sentrio.validation.validators.references import ForeignKey
 from sentrio.validation.validators.sets import InSet, NotInSet
 from sentrio.validation.validators.statistics import Maximum, Mean, Median, Minimum, Quantile, Std, Total
 from sentrio.validation.validators.table import HasSchema, HasType, RowCount
@@ -94,6 +96,7 @@ _CLASSES: tuple[type[Validator], ...] = (
     Distribution,
     Outliers,
     Compare,
+    ForeignKey,
     Expression,
 )
 REGISTRY.build_in(_CLASSES)

@@ -22,7 +22,7 @@ __all__ = (
 
 import decimal
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import attrs
@@ -31,51 +31,14 @@ import polars as pl
 from sentrio import _options as options
 from sentrio.errors import OptionValueError, suggestion
 from sentrio.validation import wording
-from sentrio.validation.metrics import Count, Matching, Metric, Present
+from sentrio.validation.metrics import Count, FromSchema, Matching, Metric, Present
 from sentrio.validation.report import CheckOutcome, Severity
+from sentrio.validation.validators._kinds import KINDS, fits
 
 Schema = Mapping[str, pl.DataType]
 Values = Mapping[str, Any]
 
 _NO_VALUES = "there are no values"
-
-KINDS = {
-    "any": "any",
-    "number": "numeric",
-    "float": "float",
-    "string": "text",
-    "temporal": "date or time",
-    "moment": "date or datetime",
-    "ordered": "numeric, date or time",
-    "boolean": "boolean",
-}
-
-
-def fits(kind: str, dtype: pl.DataType) -> bool:
-    """Tell whether a column of ``dtype`` is of the kind that a rule applies to.
-
-    A column without a type (all of its values null) fits every kind.
-    """
-    match kind:
-        case "any":
-            return True
-        case "number":
-            found = dtype.is_numeric()
-        case "float":
-            found = dtype.is_float()
-        case "string":
-            found = isinstance(dtype, pl.String | pl.Categorical | pl.Enum)
-        case "temporal":
-            found = dtype.is_temporal() and dtype != pl.Duration
-        case "moment":
-            found = isinstance(dtype, pl.Date | pl.Datetime)
-        case "ordered":
-            found = dtype.is_numeric() or dtype.is_temporal()
-        case "boolean":
-            found = dtype == pl.Boolean
-        case _:
-            raise ValueError(f"unknown kind of column {kind!r}")
-    return found or dtype == pl.Null
 
 
 def as_severity(value: Any) -> Any:
@@ -172,6 +135,13 @@ class Validator(metaclass=options.OptionsMeta):
         """Return the metrics that another pass over the data must measure, or ``None`` to be judged."""
         return None
 
+    def refer(self, check: Check, values: Values) -> Reference | None:
+        """Return what is to be read of other data before :meth:`follow_up`, or ``None`` if all is known.
+
+        What was read stands in ``values["reference"]`` by the names of its metrics.
+        """
+        return None
+
     def sample(self, check: Check, values: Values) -> Iterator[tuple[int, Mapping[str, Any]]]:
         """Return failing rows that the metrics found, for rules that no filter can express."""
         return iter(())
@@ -179,6 +149,49 @@ class Validator(metaclass=options.OptionsMeta):
     def unmatched(self, problem: str, columns: Sequence[str] = ()) -> Check:
         """Return a check that only says why it can not be evaluated."""
         return Check(rule=self, columns=tuple(columns), problem=problem)
+
+
+def _pairs(metrics: Mapping[str, Metric]) -> tuple[tuple[str, Metric], ...]:
+    return tuple(metrics.items())
+
+
+@attrs.frozen(kw_only=True)
+class Reference:
+    """Other data that a check compares with, and what is to be measured of one of its columns."""
+
+    data: Any = attrs.field(eq=False)
+    column: str
+    metrics: Mapping[str, Metric] = attrs.field(eq=_pairs, hash=True)
+    #: says what is wrong with a type of the column; empty if nothing is
+    refuses: Callable[[pl.DataType], str] = attrs.field(eq=False)
+
+
+@attrs.define(kw_only=True)
+class Gather(Validator):
+    """A rule that holds always and only measures; it reads references."""
+
+    validator_name: ClassVar[str] = "reference"
+
+    wanted: Reference
+
+    def bind(self, schema: Schema) -> Sequence[Check]:
+        """Return the one check of the column."""
+        column = self.wanted.column
+        if column not in schema:
+            return [self.unmatched(f"no column {column!r}{suggestion(column, tuple(schema))}", (column,))]
+        if problem := self.wanted.refuses(schema[column]):
+            return [self.unmatched(problem, (column,))]
+        metrics = {"dtype": FromSchema(schema[column]), **self.wanted.metrics}
+        return [Check(rule=self, columns=(column,), metrics=metrics)]
+
+    def judge(self, check: Check, values: Values) -> Verdict:
+        """Find nothing wrong."""
+        return Verdict(outcome=CheckOutcome.PASSED)
+
+    @property
+    def expected(self) -> str:
+        """Nothing."""
+        return ""
 
 
 def _describe(schema: Schema) -> str:
@@ -222,7 +235,7 @@ class ColumnRule(Validator):
         if problem := self.column_problem(name, schema):
             return self.unmatched(problem, (name,))
         dtype = schema[name]
-        if dtype == pl.Null and self.applies_to != "any":
+        if dtype == pl.Null and self.column_kind != "any":
             metrics = {"rows": Count(), "evaluated": Count(name)}
             return Check(rule=self, columns=(name,), metrics=metrics, untyped=True)
         return self.bind_column(name, dtype)

@@ -12,9 +12,9 @@ import polars as pl
 
 from sentrio import _options as options
 from sentrio.errors import OptionValueError, suggestion
+from sentrio.validation.conditions import row_condition
 from sentrio.validation.metrics import Count, Matching, Present
 from sentrio.validation.validators._base import Check, Schema, Tolerance
-from sentrio.validation.wording import first_line
 
 _OPERATORS = {"<": "lt", "<=": "le", "==": "eq", "!=": "ne", ">=": "ge", ">": "gt"}
 
@@ -120,24 +120,10 @@ class Expression(Tolerance):
 
     def bind(self, schema: Schema) -> Sequence[Check]:
         """Return the one check of the rows."""
-        try:
-            passes = pl.sql_expr(self.condition) if isinstance(self.condition, str) else self.condition
-            if passes.meta.has_multiple_outputs():
-                return [self.unmatched("the condition has more than one answer; join them with pl.all_horizontal")]
-            names = list(dict.fromkeys(passes.meta.root_names()))
-            for name in names:
-                if name not in schema:
-                    return [self.unmatched(f"no column {name!r}{suggestion(name, tuple(schema))}")]
-            if not names:
-                return [self.unmatched("the condition names no column")]
-            found = pl.LazyFrame(schema=dict(schema)).select(passes.alias("condition")).collect_schema()["condition"]
-            alone = _by_row(passes, schema)
-        except (pl.exceptions.PolarsError, TypeError, ValueError) as exc:
-            return [self.unmatched(f"the condition can not be evaluated: {first_line(exc).partition('; valid')[0]}")]
-        if found != pl.Boolean:
-            return [self.unmatched(f"the condition gives {found}, not true or false")]
-        if not alone:
-            return [self.unmatched("the condition depends on other rows; only a single row can be looked at")]
+        passes, problem = row_condition(self.condition, schema)
+        names = [] if passes is None else list(dict.fromkeys(passes.meta.root_names()))
+        if passes is None or not names:
+            return [self.unmatched(problem or "the condition names no column")]
         metrics = {"rows": Count(), "failed": Matching(~passes), "evaluated": Present(passes)}
         shown: Mapping[str, pl.Expr] = {name: pl.col(name) for name in names}
         return [Check(rule=self, metrics=metrics, passes=passes, shown=shown)]
@@ -146,17 +132,3 @@ class Expression(Tolerance):
     def requirement(self) -> str:
         """The condition."""
         return str(self.condition)
-
-
-def _by_row(expr: pl.Expr, schema: Schema) -> bool:
-    """Tell whether an expression looks at one row at a time; of a Python function that is taken on trust."""
-    meta = expr.meta
-    if not meta.root_names():
-        return meta.is_literal() or (meta.is_row_separable() and all(_by_row(each, schema) for each in meta.pop()))
-    inputs = meta.pop(schema=dict(schema))
-    try:
-        if not meta.is_row_separable() or not meta.is_length_preserving():
-            return False
-    except pl.exceptions.PolarsError:
-        pass  # it does not say without knowing the types; its inputs do
-    return all(_by_row(each, schema) for each in inputs)

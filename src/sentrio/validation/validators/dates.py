@@ -14,6 +14,7 @@ import polars as pl
 from sentrio import _options as options
 from sentrio.async_core.clock import Clock
 from sentrio.errors import OptionValueError
+from sentrio.validation.facts import UNKNOWN, Known, Outside
 from sentrio.validation.metrics import Count, Matching, Metric
 from sentrio.validation.report import CheckOutcome
 from sentrio.validation.validators._base import Check, ColumnRule, RowRule, Values, Verdict
@@ -47,6 +48,12 @@ def _begin(moment: Moment) -> dt.datetime:
     return moment if isinstance(moment, dt.datetime) else dt.datetime.combine(moment, _MIDNIGHT)
 
 
+def _micros(moment: dt.datetime) -> int:
+    """Return microseconds since 1970; a time without a zone is UTC."""
+    aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=dt.UTC)
+    return (aware - _EPOCH) // dt.timedelta(microseconds=1)
+
+
 @attrs.define(kw_only=True)
 class DateRange(RowRule):
     """Every date or datetime lies within ``min`` and ``max``, both inclusive.
@@ -78,17 +85,23 @@ class DateRange(RowRule):
     def passes(self, nw: Any, column: str, dtype: pl.DataType) -> Any:
         """Return whether the moment lies within the bounds."""
         value = nw.col(column)
-        within = None
-        if self.min is not None:
-            within = value >= _bound(nw, _begin(self.min), dtype, up=True)
-        if self.max is not None:
-            whole_day = not isinstance(self.max, dt.datetime)
-            if whole_day and isinstance(dtype, pl.Datetime) and self.max < dt.date.max:
-                below = value < _bound(nw, _begin(self.max) + _DAY, dtype, up=True)
-            else:
-                below = value <= _bound(nw, _begin(self.max), dtype, up=False)
-            within = below if within is None else within & below
-        return within
+        low, high, inclusive = self._interval(dtype)
+        above = None if low is None else value >= _literal(nw, low, dtype)
+        if high is None:
+            return above
+        end = _literal(nw, high, dtype)
+        below = value <= end if inclusive == "both" else value < end
+        return below if above is None else above & below
+
+    def _interval(self, dtype: pl.DataType) -> tuple[Moment | None, Moment | None, str]:
+        """Return the bounds as values of a column's type, and whether the upper one itself is allowed."""
+        low = None if self.min is None else _rounded(_begin(self.min), dtype, up=True)
+        if self.max is None:
+            return low, None, "both"
+        whole_day = not isinstance(self.max, dt.datetime) and self.max < dt.date.max
+        if whole_day and isinstance(dtype, pl.Datetime):
+            return low, _rounded(_begin(self.max) + _DAY, dtype, up=True), "left"
+        return low, _rounded(_begin(self.max), dtype, up=False), "both"
 
     def counts(self, nw: Any, column: str, passes: Any) -> Mapping[str, Metric]:
         """Return the counts; the count of values costs less than that of the answers."""
@@ -102,6 +115,9 @@ class DateRange(RowRule):
     def bind_column(self, name: str, dtype: pl.DataType) -> Check:
         """Return the check; samples show texts, since Python has no dates after the year 9999."""
         check = super().bind_column(name, dtype)
+        assert check.passes is not None
+        failed = Matching(~check.passes, Outside(name, *self._interval(dtype)))
+        check.metrics = {**check.metrics, "failed": failed}
         check.shown = {name: pl.col(name).dt.to_string("iso:strict")}
         return check
 
@@ -127,19 +143,22 @@ def _last(day: dt.date) -> dt.datetime:
     return dt.datetime.combine(day, dt.time.max.replace(tzinfo=dt.UTC))
 
 
-def _bound(nw: Any, moment: dt.datetime, dtype: pl.DataType, *, up: bool) -> Any:
-    """Return a bound as the column's type; rounded inwards where the type is coarser than the bound."""
+def _rounded(moment: dt.datetime, dtype: pl.DataType, *, up: bool) -> Moment:
+    """Return a bound as a value of a column's type; rounded inwards where that is coarser than the bound."""
     if isinstance(dtype, pl.Datetime):
         if dtype.time_unit == "ms" and (over := moment.microsecond % 1000):
             moment -= dt.timedelta(microseconds=over)
             moment += dt.timedelta(milliseconds=1) if up else dt.timedelta()
-        naive = moment.replace(tzinfo=None)
-        if dtype.time_zone is None:
-            return nw.lit(naive, dtype=dtype)
-        utc = nw.lit(naive, dtype=nw.Datetime(dtype.time_unit, None)).dt.replace_time_zone("UTC")
-        return utc.dt.convert_time_zone(dtype.time_zone)
+        return moment if dtype.time_zone is not None else moment.replace(tzinfo=None)
     day = moment.date()
-    return nw.lit(day + _DAY if up and moment > _begin(day) else day, dtype=dtype)
+    return day + _DAY if up and moment > _begin(day) else day
+
+
+def _literal(nw: Any, moment: Moment, dtype: pl.DataType) -> Any:
+    if isinstance(dtype, pl.Datetime) and dtype.time_zone is not None:
+        naive = nw.lit(moment.replace(tzinfo=None), dtype=nw.Datetime(dtype.time_unit, None))  # type: ignore[call-arg]
+        return naive.dt.replace_time_zone("UTC").dt.convert_time_zone(dtype.time_zone)
+    return nw.lit(moment, dtype=dtype)
 
 
 @attrs.frozen
@@ -152,6 +171,13 @@ class _Extreme(Metric):
     def expressions(self, nw: Any) -> Sequence[Any]:
         value = nw.col(self.column).cast(nw.Datetime("us")).to_physical()
         return (value.max() if self.latest else value.min(),)
+
+    def known(self, part: Known) -> Any:
+        facts = part.column(self.column)
+        if facts.nulls == part.rows:
+            return None
+        value = facts.high if self.latest else facts.low
+        return _micros(_begin(value)) if facts.exact and isinstance(value, dt.date) else UNKNOWN
 
     def merge(self, earlier: int | None, later: int | None) -> int | None:
         if earlier is None or later is None:
@@ -191,8 +217,7 @@ class Freshness(ColumnRule):
         newest = None if check.untyped else values["last"]
         if newest is None:
             return Verdict(outcome=CheckOutcome.FAILED, evaluated=values["evaluated"], message="there are no values")
-        now = (self.clock.now() - _EPOCH) // dt.timedelta(microseconds=1)
-        age = (now - newest) / 1e6
+        age = (_micros(self.clock.now()) - newest) / 1e6
         passed = age <= self.max_age_seconds
         observed = f"newest {_shown(newest)}, {_span(age)}"
         return Verdict(

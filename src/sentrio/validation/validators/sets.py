@@ -60,7 +60,7 @@ class InSet(RowRule):
 
     def column_problem(self, name: str, schema: Schema) -> str:
         """Say why the values can not be compared with the column."""
-        if name in schema:
+        if name in schema and schema[name] != pl.Null:
             return "" if self._as(schema[name]) is not None else self._unfit(name, schema[name])
         return super().column_problem(name, schema)
 

@@ -13,7 +13,7 @@ import polars as pl
 from sentrio import _options as options
 from sentrio.errors import OptionValueError
 from sentrio.validation import wording
-from sentrio.validation.metrics import Count, Metric
+from sentrio.validation.metrics import Count, FromSchema, Metric
 from sentrio.validation.report import CheckOutcome
 from sentrio.validation.types import TypeName, parse_type_name
 from sentrio.validation.validators._base import Bounded, Check, ColumnRule, Schema, TableRule, Values, Verdict
@@ -71,7 +71,7 @@ class HasType(ColumnRule):
         if dtype == pl.Null and self.dtype.fits(dtype):
             metrics = {"rows": Count(), "evaluated": Count(name)}
             return Check(rule=self, columns=(name,), metrics=metrics, untyped=True)
-        return Check(rule=self, columns=(name,), metrics={"rows": Count(), "type": _Known(dtype)})
+        return Check(rule=self, columns=(name,), metrics={"rows": Count(), "type": FromSchema(dtype)})
 
     def judge(self, check: Check, values: Values) -> Verdict:
         """Compare the types."""
@@ -91,22 +91,6 @@ class HasType(ColumnRule):
     def expected(self) -> str:
         """The type."""
         return str(self.dtype)
-
-
-@attrs.frozen
-class _Known(Metric):
-    """Something that the schema says, so that no row is asked."""
-
-    value: Any
-
-    def expressions(self, nw: Any) -> Sequence[Any]:
-        return ()
-
-    def state(self, values: Sequence[Any]) -> Any:
-        return self.value
-
-    def merge(self, earlier: Any, later: Any) -> Any:
-        return earlier
 
 
 def _columns(value: Any) -> Any:
@@ -148,7 +132,7 @@ class HasSchema(TableRule):
 
     def bind(self, schema: Schema) -> Sequence[Check]:
         """Return the one check of the table; its columns are known before any row is read."""
-        return [Check(rule=self, metrics={"rows": Count(), "found": _Known(tuple(schema.items()))})]
+        return [Check(rule=self, metrics={"rows": Count(), "found": FromSchema(tuple(schema.items()))})]
 
     def judge(self, check: Check, values: Values) -> Verdict:
         """Compare the columns."""
