@@ -245,6 +245,23 @@ async def test_what_outlasts_the_grace_is_cancelled_and_has_a_result() -> None:
     assert len(seen) == 4
 
 
+@pytest.mark.parametrize("hosted", [True, False])
+async def test_giving_up_a_stop_cancels_what_was_started_here_and_leaves_a_service_to_its_owner(hosted: bool) -> None:
+    gate = Gate()
+    runner = AsyncCheckpointRunner(graceful_shutdown_timeout=60)
+    runner.add_checkpoint(checkpoint("c", gate, triggers=[HandTrigger(run_immediately=True)]))
+    async with anyio.create_task_group() as tg:
+        await (runner.start_async() if hosted else tg.start(runner.serve))
+        await gate.until(1)
+        with anyio.move_on_after(0.01) as scope:
+            await runner.stop_async()
+        assert scope.cancelled_caught
+        assert gate.inside == (0 if hosted else 1)
+        assert runner.statistics().running is not hosted
+        gate.open.set()
+    assert not runner.statistics().running
+
+
 async def test_leaving_the_block_by_an_error_ends_everything_and_raises_that_error() -> None:
     gate = Gate()
     runner = AsyncCheckpointRunner().add_checkpoint(

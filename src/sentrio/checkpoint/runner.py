@@ -150,7 +150,8 @@ class AsyncCheckpointRunner:
     async def stop_async(self, wait: bool = True) -> None:
         """Stop gracefully. Does nothing if the runner does not run.
 
-        If the caller is cancelled while it waits, what runs is cancelled at once.
+        If the caller is cancelled while it waits, what :meth:`start_async` started is cancelled at once; a runner
+        that serves in somebody's task group goes on ending there.
 
         :param wait: return only when everything has ended
         :raises RuntimeError: with ``wait``, from inside a run or callback of this runner, which it would wait for
