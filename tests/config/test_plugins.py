@@ -162,6 +162,31 @@ def test_installed_packages_offer_rules_and_actions(tmp_path: Path) -> None:
     assert result.action_results[0].message == "noted"
 
 
+SOURCE = """
+import polars as pl
+from sentrio.validation.sources.frames import FrameSource
+
+class Numbers(FrameSource):
+    format_name = "numbers"
+    def __init__(self, options, base):
+        super().__init__(pl.DataFrame({"n": range(options["upto"])}))
+"""
+
+
+def test_sources_of_packages_and_plugins(tmp_path: Path) -> None:
+    (tmp_path / "number_source.py").write_text(SOURCE)
+    file = configuration(tmp_path, "[number_source]")
+    file.write_text(file.read_text().replace("data_source: data.csv", "data_source: {format: numbers, upto: 7}"))
+    assert sentrio.load_config(file).checkpoints["c"].run().report.row_count == 7
+    points = {"numbers-too": "number_source:Numbers", "gone": "nowhere_to_be_found:x"}
+    installed(tmp_path, "counts", {"sentrio.sources": points})
+    assert sentrio.check({"format": "numbers-too", "upto": 3}, ["not_null"]).report.row_count == 3
+    with pytest.raises(PluginError, match="source 'gone' can not be used .package 'counts'"):
+        sentrio.check({"format": "gone"}, ["not_null"])
+    with pytest.raises(OptionValueError, match="format must be one of"):
+        sentrio.check({"format": "nobody", "path": "a.csv"}, ["not_null"])
+
+
 def test_broken_packages_are_named(tmp_path: Path) -> None:
     (tmp_path / "broken_offer.py").write_text("import nowhere_to_be_found")
     (tmp_path / "good_offer.py").write_text("number = 3")

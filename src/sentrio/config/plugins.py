@@ -14,6 +14,7 @@ from types import ModuleType
 
 from sentrio.checkpoint import actions, triggers
 from sentrio.errors import OptionValueError
+from sentrio.validation.sources import files
 from sentrio.validation.validators import REGISTRY
 from sentrio.validation.wording import first_line
 
@@ -43,7 +44,7 @@ def load_plugin(name: str, folder: Path) -> str:
     if problem := _another(module, name, root):
         return problem
     try:
-        for registry in (REGISTRY, actions.REGISTRY, triggers.REGISTRY):
+        for registry in (REGISTRY, actions.REGISTRY, triggers.REGISTRY, files.REGISTRY):
             registry.adopt(module)
     except OptionValueError as exc:
         return f"plugin {name!r}: {exc.problem}"

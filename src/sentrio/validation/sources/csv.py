@@ -19,9 +19,9 @@ import polars as pl
 
 from sentrio.errors import SourceError
 from sentrio.validation.sources.base import UNREADABLE
-from sentrio.validation.sources.csv_lines import count_fields
+from sentrio.validation.sources.csv_lines import count_fields, separators_suffice
 from sentrio.validation.sources.options import SourceOptions
-from sentrio.validation.sources.scratch import no_zeros
+from sentrio.validation.sources.scratch import is_packed, no_zeros
 from sentrio.validation.sources.text import TOLD_BY, TextSource
 from sentrio.validation.sources.typed import told_types
 from sentrio.validation.wording import first_line
@@ -106,12 +106,19 @@ class CsvSource(TextSource):
             if not isinstance(path, str):
                 yield from no_zeros(partial(self.files.error, real), path)
         if self._suspect:
-            yield from self.faults()
+            yield from self.faults(read=True)
             yield from super().verify()
 
-    def faults(self) -> Iterator[None]:
-        """Count the fields of every line; raise an error that names the first line with another number."""
+    def faults(self, *, read: bool = False) -> Iterator[None]:
+        """Count the fields of every line; raise an error that names the first line with another number.
+
+        :param read: Polars has read every line, so none has too many
+        """
         for path, real in zip(self.readable, self.files.paths, strict=True):
+            if read and isinstance(path, Path) and not is_packed(path):
+                separator, quote = self._separator, self.options.quote_char
+                if (yield from separators_suffice(path, separator, quote, len(self.types))):
+                    continue
             fail = partial(self.files.error, real)
             lines = pl.scan_lines(path, name="line", **self.files.scan_options)
             try:

@@ -6,17 +6,18 @@ __all__ = ("FileSet", "find_files", "make_source")
 
 import os
 import stat
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
 import polars as pl
 
+from sentrio._plugins import Registry
 from sentrio.errors import OptionValueError, SourceError
 from sentrio.validation.sources.base import Description, Reader, Source
 from sentrio.validation.sources.frames import FrameSource, LazySource, PandasSource, as_frame, is_pandas
-from sentrio.validation.sources.options import SUFFIXES, SourceOptions, format_of, suffix_of
+from sentrio.validation.sources.options import FORMATS, SUFFIXES, SourceOptions, format_of, suffix_of
 from sentrio.validation.sources.remote import RemoteFiles
 from sentrio.validation.sources.streams import StreamSource, is_stream
 from sentrio.validation.wording import listed
@@ -152,6 +153,21 @@ def _os_problem(exc: Exception, path: Path, pattern: str) -> str:
     return getattr(exc, "strerror", None) or str(exc)
 
 
+def _format_names(cls: type[Source]) -> Iterable[str]:
+    return (cls.__dict__["format_name"],) if "format_name" in cls.__dict__ else ()
+
+
+#: Kinds of sources that plugins and installed packages offer, by their ``format``; made as ``cls(options, base)``.
+REGISTRY: Registry[Any] = Registry("source", Source, _format_names)
+
+
+def _offered(name: object) -> Any:
+    """Return the class of a format that is not built in; ``None`` if nobody offers it."""
+    if not isinstance(name, str) or name in FORMATS or name not in REGISTRY.names():
+        return None
+    return REGISTRY.find(name)
+
+
 def make_source(data: Any, base: Path | None = None) -> Source:
     """Return the source for what a user named as data.
 
@@ -160,10 +176,14 @@ def make_source(data: Any, base: Path | None = None) -> Source:
     :param base: the folder that relative paths start from; ``None``: the working directory
     :raises UnknownOptionError: if the mapping has an option that nobody knows
     :raises OptionValueError: if an option is bad, or ``data`` is none of these
+    :raises PluginError: if an installed package offers the ``format``, and it can not be used
     """
     if isinstance(data, str | os.PathLike):
         return _file_source(SourceOptions(path=data), base)
     if isinstance(data, Mapping):
+        if (offered := _offered(data.get("format"))) is not None:
+            made: Source = offered({name: value for name, value in data.items() if name != "format"}, base)
+            return made
         return _file_source(SourceOptions(**data), base)
     frame = as_frame(data)
     if isinstance(frame, pl.DataFrame):

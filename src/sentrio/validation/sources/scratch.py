@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ("PACKED", "Scratch", "no_zeros", "transcoded")
+__all__ = ("PACKED", "Scratch", "is_packed", "no_zeros", "transcoded")
 
 import codecs
 import gzip
@@ -93,6 +93,12 @@ def transcoded(
             raise fail(f"damaged, it can not be unpacked: {exc}") from exc
 
 
+def is_packed(path: Path) -> bool:
+    """Tell whether a file is packed."""
+    with path.open("rb", buffering=0) as file:
+        return file.read(4).startswith(PACKED)
+
+
 def no_zeros(fail: Callable[[str], SourceError], path: Path) -> Iterator[None]:
     """Look for zero bytes in a text file, in short steps.
 
@@ -102,10 +108,9 @@ def no_zeros(fail: Callable[[str], SourceError], path: Path) -> Iterator[None]:
     :param fail: makes an error of what is wrong
     :raises SourceError: if there is one
     """
+    if is_packed(path):
+        return
     with path.open("rb", buffering=0) as file:
-        if file.read(4).startswith(PACKED):
-            return
-        file.seek(0)
         found, at = -1, 0
         chunk = bytearray(_AT_ONCE)  # one for all: a new one each time would cost more than looking through it
         while found < 0 and (size := file.readinto(chunk)):
