@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.from_thread
 import anyio.lowlevel
 import anyio.to_thread
 import polars as pl
@@ -401,6 +402,18 @@ async def test_a_trigger_that_raises_never_takes_its_neighbour_down(caplog: pyte
     assert isinstance(errors[0], ConnectionError)
     assert runner.statistics().trigger_errors >= 1
     assert "trigger hand of broken raised" in caplog.text
+
+
+async def test_a_blocking_action_may_submit_to_its_own_pool_from_its_thread() -> None:
+    token = anyio.lowlevel.current_token()
+
+    def act(result: CheckpointResult) -> str:
+        return str(anyio.from_thread.run(pool.submit, checkpoint("inner"), token=token).status)
+
+    async with CheckpointPool(workers=1) as pool:
+        with anyio.fail_after(20):
+            outer = await pool.submit(checkpoint("outer", act))
+    assert outer.action_results[0].details == {"returned": "success"}
 
 
 def test_runs_over_many_files_leave_none_open(backend: Backend, tmp_path: Path, large_counts: int) -> None:
