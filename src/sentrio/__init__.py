@@ -46,7 +46,9 @@ __all__ = (
     "run_checkpoints_parallel",
 )
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from sentrio._lazy import lazily
 
 if TYPE_CHECKING:
     from sentrio.checkpoint.actions import (
@@ -129,17 +131,4 @@ _HOMES = {
     "run_checkpoints_parallel": "sentrio.checkpoint.pool",
 }
 
-
-def __getattr__(name: str) -> Any:
-    try:
-        home = _HOMES[name]
-    except KeyError:
-        raise AttributeError(f"module 'sentrio' has no attribute {name!r}") from None
-    from importlib import import_module
-
-    value = globals()[name] = getattr(import_module(home), name)
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazily(__name__, _HOMES)

@@ -52,7 +52,9 @@ __all__ = (
     "write_atomically",
 )
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from sentrio._lazy import lazily
 
 if TYPE_CHECKING:
     from sentrio.async_core.background import BackgroundHandle, BackgroundTask, async_background, async_run
@@ -144,17 +146,4 @@ _HOMES = {
     "write_atomically": "sentrio.async_core.file",
 }
 
-
-def __getattr__(name: str) -> Any:
-    try:
-        home = _HOMES[name]
-    except KeyError:
-        raise AttributeError(f"module 'sentrio.async_core' has no attribute {name!r}") from None
-    from importlib import import_module
-
-    value = globals()[name] = getattr(import_module(home), name)
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazily(__name__, _HOMES)

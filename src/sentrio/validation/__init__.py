@@ -48,7 +48,9 @@ __all__ = (
     "row_rule",
 )
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from sentrio._lazy import lazily
 
 if TYPE_CHECKING:
     from sentrio.validation.metrics import Count, Histogram, Max, Metric, Min, Moments, NullCount, Sum
@@ -91,14 +93,7 @@ if TYPE_CHECKING:
     )
 
 _METRICS = frozenset({"Count", "Histogram", "Max", "Metric", "Min", "Moments", "NullCount", "Sum"})
+# Late, since the validators load Polars and the report's classes next door do not need it.
+_HOMES = {name: f"sentrio.validation.{'metrics' if name in _METRICS else 'validators'}" for name in __all__}
 
-
-def __getattr__(name: str) -> Any:
-    # Late, since the validators load Polars and the report's classes next door do not need it.
-    if name not in __all__:
-        raise AttributeError(f"module 'sentrio.validation' has no attribute {name!r}")
-    from importlib import import_module
-
-    home = "sentrio.validation.metrics" if name in _METRICS else "sentrio.validation.validators"
-    value = globals()[name] = getattr(import_module(home), name)
-    return value
+__getattr__, __dir__ = lazily(__name__, _HOMES)
