@@ -94,6 +94,9 @@ def test_nothing_runs_on_and_what_was_done_is_told(
         *((site, "cancelled", 1, "interrupted while it ran") for site in ("slow", "slower", "slowest")),
         ("never", "cancelled", 0, "interrupted before it began"),
     ]
+    *ran, never = document["results"]
+    assert all(each["started_at"] and each["duration_ms"] > 0 for each in ran)
+    assert (never["started_at"], never["duration_ms"]) == (None, 0)
     lines = err.decode().splitlines()
     (quick,) = (line for line in lines if line.startswith("["))  # maybe still on its way to the disk at the signal
     assert quick.startswith("[1/5] quick: success")

@@ -7,6 +7,7 @@ __all__ = ("SiteOutputs", "Wanted", "run_sites")
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, ClassVar
 
@@ -97,6 +98,7 @@ class _Run:
     outputs: SiteOutputs
     results: dict[str, SiteResult] = attrs.field(factory=dict)
     attempts: dict[str, int] = attrs.field(factory=dict)
+    began: dict[str, datetime] = attrs.field(factory=dict)
     cut_short: str | None = None  #: why it was ended before its end
     trouble: JobLogError | SystemExit | None = None
     stop: Callable[[], object] = attrs.field(default=lambda: None)
@@ -141,6 +143,7 @@ class _Run:
     def _attempt(self, view: View, news: SiteAttempt) -> None:
         if news.error is None:
             self.attempts[news.site] = news.attempt
+            self.began.setdefault(news.site, datetime.now(UTC))
         view.attempt(news)
 
     def _done(self, view: View, done: int, total: int, result: SiteResult) -> None:
@@ -159,7 +162,18 @@ class _Run:
     def _unfinished(self, site: str) -> SiteResult:
         attempts = self.attempts.get(site, 0)
         error = f"{self.cut_short} {'while it ran' if attempts else 'before it began'}"
-        return SiteResult(site=site, status=SiteStatus.CANCELLED, attempts=attempts, error=error)
+        ended, began = datetime.now(UTC), self.began.get(site)
+        # A clock that was set back meanwhile makes no time less than none.
+        seconds = 0.0 if began is None else max(0.0, (ended - began).total_seconds())
+        return SiteResult(
+            site=site,
+            status=SiteStatus.CANCELLED,
+            attempts=attempts,
+            duration_ms=1000 * seconds,
+            error=error,
+            started_at=began,
+            completed_at=ended,
+        )
 
 
 def run_sites(
