@@ -13,6 +13,7 @@ from _running import CUTS, FLOATS, INTEGERS, TEXTS, Cut, column, columns, run
 from hypothesis import given
 from hypothesis import strategies as st
 
+import sentrio
 from sentrio.validation.report import CheckResult
 
 integers = columns(INTEGERS, pl.Int64)
@@ -177,6 +178,12 @@ def test_expression(values: pl.Series, cut: Cut) -> None:
         assert_counts(check, expected, rows=len(values))
         assert check.column is None
         assert all(set(item.values) == {"x"} for item in check.sample)
+
+
+def test_a_failing_condition_names_each_value_it_shows() -> None:
+    frame = pl.DataFrame({"id": [7], "fare": [5.0], "km": [31.0]})
+    result = sentrio.check(frame, [{"expression": {"condition": "fare >= km"}}], key_columns=["id"])
+    assert "row 0   id = 7, fare = 5.0, km = 31.0" in str(result)
 
 
 @pytest.mark.parametrize(

@@ -193,7 +193,8 @@ def own_columns(check: CheckResult, item: SampleRow) -> list[str]:
 
 
 def _keys_and_cells(check: CheckResult, item: SampleRow) -> tuple[list[str], str]:
-    own = own_columns(check, item)
+    # A rule that is about no column in particular, as a condition, shows several: each needs its name.
+    own = own_columns(check, item) if check.column is not None else list(item.values)
     keys = [_cut(visible(_plain(value)), 30) for name, value in item.values.items() if name not in own]
     cells = ", ".join(f"{visible(name)} = {value_text(item.values[name])}" for name in own if name in item.values)
     return keys, cells
