@@ -8,12 +8,14 @@ from __future__ import annotations
 
 __all__ = ("Group", "MorselResult", "Phase", "Plan", "SampleOptions", "measure")
 
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
 import polars as pl
 
+from sentrio.errors import suggestion
 from sentrio.validation.conditions import row_condition
 from sentrio.validation.cuts import Learnt, filtered
 from sentrio.validation.facts import UNKNOWN, Known
@@ -24,6 +26,8 @@ from sentrio.validation.validators._base import Check, Schema
 from sentrio.validation.wording import first_line
 
 ROW = "__sentrio_row__"
+
+_LACKS = re.compile(r'unable to find column "(.*)"', re.DOTALL)  # as Polars says it
 
 # Up to so many rows, a query costs more for itself than for its rows.
 _SMALL_FRAME = 10_000
@@ -147,7 +151,10 @@ class Plan:
                 _measure_group(group, _rows(empty, group, 0), 0)
         except pl.exceptions.PolarsError as exc:
             # The list of valid columns would show one of ours.
-            return first_line(exc).partition("; valid columns")[0]
+            said = first_line(exc).partition("; valid columns")[0]
+            if isinstance(exc, pl.exceptions.ColumnNotFoundError) and (lacks := _LACKS.fullmatch(said)):
+                return f"no column {lacks[1]!r}{suggestion(lacks[1], self.schema)}"
+            return said
         return ""
 
 
