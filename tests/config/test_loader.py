@@ -90,6 +90,7 @@ def test_problems_name_line_column_and_key(load: object, tail: str, expected: st
         ("{path: d.csv, schema: {a: intger}}", ":3:41  checkpoints.o.data_source: unknown type 'intger'; did you mean 'integer'?"),
         ("{path: d.csv, separator: ab}", ":3:32  checkpoints.o.data_source: separator must be one ASCII character"),
         ("d.xyz", ":3:18  checkpoints.o.data_source: extension '.xyz' of 'd.xyz' names no format"),
+        ("shop.db", ":3:18  checkpoints.o.data_source: extension '.db' of 'shop.db' is that of a database; give `url: sqlite:///shop.db`"),
         ("3", ":3:18  checkpoints.o.data_source: data_source must be a path"),
     ],
 )  # fmt: skip

@@ -206,6 +206,12 @@ def test_streams_that_break() -> None:
     assert errors(Refuses()) == "Refuses: it gives no rows: not today"
 
 
+def test_one_column_is_no_table() -> None:
+    column = pytest.importorskip("pandas").Series([1, None], name="x")
+    assert errors(column) == "Series: it is one column and no table; give its to_frame()"
+    assert sentrio.check(column.to_frame(), ["not_null"]).report.failed[0].failed_count == 1
+
+
 def test_a_lazy_frame_that_gives_its_rows_once() -> None:
     """Its second pass would see no rows, and the check would pass."""
     reader = pa.RecordBatchReader.from_batches(TABLE.schema, TABLE.to_batches())

@@ -23,6 +23,7 @@ from sentrio.validation.sources.streams import StreamSource, is_stream
 from sentrio.validation.wording import listed
 
 _MAGIC = "*?["
+_DATABASES = (".db", ".sqlite", ".sqlite3")  # what files of SQLite are usually called
 
 
 @attrs.define(eq=False)
@@ -217,6 +218,11 @@ def _file_source(given: SourceOptions, base: Path | None) -> Source:
             f"extension {suffix!r} of {given.path!r} names no format; "
             f"known are {listed(sorted(SUFFIXES), most=99)}, or give `format`"
         )
+        if suffix in _DATABASES:
+            problem = (
+                f"extension {suffix!r} of {given.path!r} is that of a database; "
+                f"give `url: sqlite:///{given.path}` with `table` or `query` instead of `path`"
+            )
         raise OptionValueError("data_source", "path", problem)
     if fmt is None or (fmt == "parquet" and not path.is_file()):
         return _FolderSource(given, base)
