@@ -24,6 +24,7 @@ from sentrio.checkpoint.triggers.base import (
     TriggerWatch,
 )
 from sentrio.errors import OptionValueError, suggestion
+from sentrio.validation.wording import count_of
 
 logger = logging.getLogger("sentrio.checkpoint.triggers")
 
@@ -305,9 +306,9 @@ class _ScheduleWatch(TriggerWatch):
     def _note(self, missed: int, due: datetime, policy: MissedPolicy) -> None:
         self._missed += missed
         logger.warning(
-            "trigger %s: %d due times up to %s were missed; missed=%s",
+            "trigger %s: %s missed, up to the one due at %s; missed=%s",
             self.trigger.name,
-            missed,
+            count_of(missed, "firing"),
             due.isoformat(),
             policy,
         )
