@@ -23,6 +23,7 @@ __all__ = (
     "CheckpointResult",
     "CheckpointStatus",
     "CheckpointUndecided",
+    "CronTrigger",
     "CustomAction",
     "NotifyCondition",
     "PoolClosedError",
@@ -75,6 +76,7 @@ if TYPE_CHECKING:
     from sentrio.checkpoint.triggers import (
         AsyncBaseTrigger,
         BaseTrigger,
+        CronTrigger,
         ScheduleTrigger,
         TriggerConfig,
         TriggerResult,
@@ -108,6 +110,7 @@ _HOMES = {
     "CheckpointResult": "sentrio.checkpoint.result",
     "CheckpointStatus": "sentrio.checkpoint.result",
     "CheckpointUndecided": "sentrio.errors",
+    "CronTrigger": "sentrio.checkpoint.triggers",
     "CustomAction": "sentrio.checkpoint.actions",
     "NotifyCondition": "sentrio.checkpoint.actions",
     "PoolClosedError": "sentrio.errors",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import builtins
 import inspect
 import selectors
 import sys
@@ -43,6 +44,7 @@ ONLY_ASYNCIO = pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def run_in(names: dict[str, Any], text: str) -> None:
     """Run a snippet as a notebook cell runs, where these names are known."""
     code = compile(text, "the reference", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+    names.setdefault("__builtins__", builtins)  # Python 3.11 sets it by itself
     answer = types.FunctionType(code, names)()
     if inspect.isawaitable(answer):
         await answer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -321,3 +322,20 @@ def test_no_value_leaks(hidden: dict[str, Any]) -> None:
         told = str(result.report.checks) + str(result)  # not the time of the run, whose digits may be any
         for mark in ("7770", "997770", "1997"):
             assert mark not in told, (entry, told)
+
+
+@pytest.mark.parametrize("name", ["*", "^a.*$", "^$"])
+def test_a_column_whose_name_is_a_pattern_is_an_error_and_no_other_column(name: str, tmp_path: Path) -> None:
+    frame = pl.DataFrame({name: [1, None], "ab": [1, 1]})
+    frame.write_parquet(tmp_path / "data.parquet")
+    for data in (frame, tmp_path / "data.parquet"):
+        result = sentrio.check(
+            data, ["not_null", "unique_rows", {"unique": {"columns": [name, "ab"]}}, {"row_count": {"min": 1}}]
+        )
+        outcomes = {check.column or check.name: str(check.outcome) for check in result.report.checks}
+        assert outcomes["ab"] == "passed"
+        assert outcomes["row_count"] == "passed"
+        assert outcomes.pop(f"{name},ab") == "error"
+        assert outcomes.pop(name) == "error"
+        assert f"rename column {name!r}" in result.report.errors[0].message
+        assert result.status == "error"

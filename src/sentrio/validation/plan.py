@@ -21,6 +21,7 @@ from sentrio.validation.cuts import Learnt, filtered
 from sentrio.validation.facts import UNKNOWN, Known
 from sentrio.validation.metrics import Matching, Metric, ScanMetric
 from sentrio.validation.samples import SampleOptions, Wanted, pick_samples, take_samples
+from sentrio.validation.types import is_pattern
 from sentrio.validation.validators import Validator
 from sentrio.validation.validators._base import Check, Schema
 from sentrio.validation.wording import first_line
@@ -125,6 +126,7 @@ class Plan:
                 base = check.rule.name or ":".join(filter(None, (check.rule.validator_name, check.column)))
                 seen[base] = seen.get(base, 0) + 1
                 check.id = base if seen[base] == 1 else f"{base}#{seen[base]}"
+                check.problem = check.problem or _unaddressable((*check.columns, *check.shown))
                 self.checks.append(check)
         self.by_id = {check.id: check for check in self.checks}
         sound = [check for check in self.checks if not check.problem]
@@ -156,6 +158,14 @@ class Plan:
                 return f"no column {lacks[1]!r}{suggestion(lacks[1], self.schema)}"
             return said
         return ""
+
+
+def _unaddressable(columns: Sequence[str]) -> str:
+    """Return what is wrong with columns whose names Polars takes for patterns, which match other columns too."""
+    for name in columns:
+        if is_pattern(name):
+            return f"Polars takes the name of its column for a pattern; rename column {name!r}"
+    return ""
 
 
 def _bound(validator: Validator, schema: Schema) -> Sequence[Check]:

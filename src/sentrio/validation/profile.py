@@ -18,6 +18,7 @@ from sentrio.validation.plan import SampleOptions
 from sentrio.validation.report import CheckOutcome, ValidationReport
 from sentrio.validation.run import Validation
 from sentrio.validation.sources.base import Source
+from sentrio.validation.types import is_pattern
 from sentrio.validation.validators import Unique, Validator, make_validator
 from sentrio.validation.validators._base import Check, Schema, Values, Verdict
 from sentrio.validation.wording import count_of, percent
@@ -118,7 +119,11 @@ class _Describe(Validator):
 
     def bind(self, schema: Schema) -> Sequence[Check]:
         self.schema = schema
-        columns = [Check(rule=self, columns=(name,), metrics=_metrics(name, dtype)) for name, dtype in schema.items()]
+        columns = [
+            Check(rule=self, columns=(name,), metrics=_metrics(name, dtype))
+            for name, dtype in schema.items()
+            if not is_pattern(name)
+        ]
         return [Check(rule=self, metrics={"rows": Count()}), *columns]
 
     def judge(self, check: Check, values: Values) -> Verdict:
@@ -181,6 +186,7 @@ async def _described(make_source: Callable[[Sequence[str]], Source], as_text: Se
     columns = [
         _column(name, dtype, describe.found.get((name,)), problems.get(name, ""))
         for name, dtype in describe.schema.items()
+        if not is_pattern(name)
     ]
     misfits = {check.column for check in report.failed}
     # Without a value where its type was looked for, and with one later.

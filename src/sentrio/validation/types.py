@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ("FAMILIES", "TYPE_NAMES", "TypeName", "parse_type", "parse_type_name")
+__all__ = ("FAMILIES", "TYPE_NAMES", "TypeName", "is_pattern", "parse_type", "parse_type_name")
 
 import ast
 from collections.abc import Callable, Mapping
@@ -150,3 +150,8 @@ def _parameterised(text: str, owner: str, option: str) -> pl.DataType:
     except Exception as exc:  # noqa: BLE001  # whatever Polars thinks of the parameters
         problem = str(exc)
     raise OptionValueError(owner, option, f"{text!r} is not a type: {problem}")
+
+
+def is_pattern(name: str) -> bool:
+    """Tell whether Polars takes the name of a column for a pattern, which may match others: ``*`` and ``^...$``."""
+    return name == "*" or (name.startswith("^") and name.endswith("$"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = (
     "AsyncBaseTrigger",
     "BaseTrigger",
+    "CronTrigger",
     "MissedPolicy",
     "ScheduleTrigger",
     "Trigger",
@@ -29,10 +30,11 @@ from sentrio.checkpoint.triggers.base import (
     TriggerStatistics,
     TriggerWatch,
 )
+from sentrio.checkpoint.triggers.cron import CronTrigger
 from sentrio.checkpoint.triggers.schedule import ScheduleTrigger
 from sentrio.errors import OptionValueError
 
-_CLASSES: dict[str, type[Trigger[Any]]] = {cls.trigger_type: cls for cls in (ScheduleTrigger,)}
+_CLASSES: dict[str, type[Trigger[Any]]] = {cls.trigger_type: cls for cls in (ScheduleTrigger, CronTrigger)}
 
 
 def _names(cls: type[Trigger[Any]]) -> Iterable[str]:

@@ -19,6 +19,7 @@ import polars as pl
 
 from sentrio import _options as options
 from sentrio.validation.metrics import Count, Metric, Present, ScanMetric
+from sentrio.validation.types import is_pattern
 from sentrio.validation.validators._base import Check, Schema, Tolerant, Values
 
 # Hashes are compared in this many partitions, each of them one short query.
@@ -276,7 +277,7 @@ class UniqueRows(Unique):
         if not schema:
             return [self.unmatched("the table has no columns")]
         check = self._check(tuple(schema))
-        check.columns = ()
+        check.columns = tuple(filter(is_pattern, schema))  # these it can not see; without them it is the table's
         return [check]
 
     @property
