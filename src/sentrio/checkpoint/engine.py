@@ -26,7 +26,6 @@ from sentrio.checkpoint.run import CheckpointRun
 from sentrio.checkpoint.runner_config import AsyncRunnerConfig, RunnerStatistics
 from sentrio.checkpoint.triggers import TriggerResult, TriggerWatch
 from sentrio.errors import ClosedError, OptionValueError, RunnerClosedError, UnknownCheckpointError
-from sentrio.validation.wording import count_of
 
 logger = logging.getLogger("sentrio.checkpoint.runner")
 
@@ -244,9 +243,7 @@ class Engine:
                 if not due.should_run:
                     logger.info("%s has ended: %s", who, due.reason)
                     return
-                if due.missed:
-                    self._missed_firings += due.missed
-                    logger.warning("%s: %s", who, f"{count_of(due.missed, 'firing')} missed")
+                self._missed_firings += due.missed  # the watch has logged them
                 assert self._runs is not None
                 name = f"sentrio: run of {checkpoint.name}"
                 self._runs.start_soon(self._run_triggered, checkpoint, due, slots, borrower, name=name)
