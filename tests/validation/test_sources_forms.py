@@ -208,7 +208,8 @@ def test_streams_that_break() -> None:
 
 def test_one_column_is_no_table() -> None:
     column = pytest.importorskip("pandas").Series([1, None], name="x")
-    assert errors(column) == "Series: it is one column and no table; give its to_frame()"
+    with pytest.raises(OptionValueError, match=r"a Series is one column and no table; give its to_frame\(\)"):
+        sentrio.check(column, ["not_null"])
     assert sentrio.check(column.to_frame(), ["not_null"]).report.failed[0].failed_count == 1
 
 

@@ -193,6 +193,9 @@ def make_source(data: Any, base: Path | None = None) -> Source:
         return LazySource(frame)
     if is_pandas(data):
         return PandasSource(data)
+    if hasattr(data, "to_frame"):
+        problem = f"a {type(data).__name__} is one column and no table; give its to_frame()"
+        raise OptionValueError("data_source", "data_source", problem)
     if is_stream(data):
         return StreamSource(data)
     raise OptionValueError(

@@ -70,9 +70,6 @@ class StreamSource(Source):
         try:
             self._frame = pl.scan_arrow_c_stream(self._data)
         except Exception as exc:  # whatever the object raises
-            if hasattr(self._data, "to_frame"):
-                problem = "it is one column and no table; give its to_frame()"
-                raise SourceError(self.label, problem) from exc
             raise SourceError(self.label, f"it gives no rows: {first_line(exc)}") from exc
 
     def _before(self) -> int | None:
