@@ -227,3 +227,19 @@ def test_key_columns_stand_beside_rows_that_no_filter_finds(kind: str) -> None:
     assert [item.values["id"] for item in checks["unique:y"].sample] == ["r0", "r1", "r2"]
     redacted = run(frame, entries, Cut(kind, 7, 2, 5), key_columns=("id",), redact_columns=("id",)).checks
     assert redacted[1].sample[0].values == {"id": "[redacted]", "x": 3}
+
+
+@pytest.mark.parametrize(
+    ("bounds", "failed"),
+    [
+        ({"max": dt.date(1, 1, 1)}, 2),
+        ({"min": dt.date(1, 1, 1)}, 0),
+        ({"max": dt.date(9999, 1, 1)}, 0),
+        ({"min": dt.date(3000, 1, 1)}, 2),
+        ({"min": dt.date(1, 1, 1), "max": dt.date(2010, 1, 1)}, 1),
+    ],
+)
+def test_bounds_that_nanoseconds_can_not_hold(bounds: dict[str, dt.date], failed: int) -> None:
+    moments = pl.Series("x", [dt.datetime(2000, 1, 1), None, dt.datetime(2020, 1, 1)], dtype=pl.Datetime("ns"))
+    (check,) = sentrio.check(moments.to_frame(), [{"date_range": {"column": "x", **bounds}}]).report.checks
+    assert (check.failed_count, check.evaluated_count) == (failed, 2)

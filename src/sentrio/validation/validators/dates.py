@@ -48,6 +48,19 @@ def _begin(moment: Moment) -> dt.datetime:
     return moment if isinstance(moment, dt.datetime) else dt.datetime.combine(moment, _MIDNIGHT)
 
 
+def _beyond(moment: Moment, dtype: pl.DataType) -> int:
+    """Return -1 if a moment lies before all that a type can hold, 1 if after, else 0."""
+    if not (isinstance(dtype, pl.Datetime) and dtype.time_unit == "ns"):
+        return 0
+    nanos = _micros(_begin(moment)) * 1000
+    return (nanos > 2**63 - 1) - (nanos < -(2**63) + 1)
+
+
+def _constant(value: Any, holds: bool) -> Any:
+    """Return an expression that is the same for each value, and null for null."""
+    return value.dt.year() > 0 if holds else value.dt.year() < 0
+
+
 def _micros(moment: dt.datetime) -> int:
     """Return microseconds since 1970; a time without a zone is UTC."""
     aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=dt.UTC)
@@ -86,11 +99,17 @@ class DateRange(RowRule):
         """Return whether the moment lies within the bounds."""
         value = nw.col(column)
         low, high, inclusive = self._interval(dtype)
-        above = None if low is None else value >= _literal(nw, low, dtype)
+        above = below = None
+        if low is not None:
+            beyond = _beyond(low, dtype)
+            above = _constant(value, beyond < 0) if beyond else value >= _literal(nw, low, dtype)
         if high is None:
             return above
-        end = _literal(nw, high, dtype)
-        below = value <= end if inclusive == "both" else value < end
+        if beyond := _beyond(high, dtype):
+            below = _constant(value, beyond > 0)
+        else:
+            end = _literal(nw, high, dtype)
+            below = value <= end if inclusive == "both" else value < end
         return below if above is None else above & below
 
     def _interval(self, dtype: pl.DataType) -> tuple[Moment | None, Moment | None, str]:
