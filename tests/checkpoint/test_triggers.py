@@ -317,7 +317,8 @@ def test_cancelled_anywhere_a_watch_leaves_nothing(backend: Backend) -> None:
                 tg.start_soon(other.wait)
                 tg.start_soon(Blocking(True).wait)
 
-    assert cancel_everywhere(operation, backend=backend, allow_abandoned=True).points >= 8
+    # Few: a due time that the clock has passed already costs no point.
+    assert cancel_everywhere(operation, backend=backend, allow_abandoned=True).points >= 3
 
 
 ZONES = [
