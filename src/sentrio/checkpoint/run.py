@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-import anyio
 import attrs
 
+from sentrio.async_core._within import within
 from sentrio.checkpoint.connections import shared_connections
 from sentrio.checkpoint.result import ActionStatus, CheckpointResult, CheckpointStatus
 from sentrio.errors import SourceError
@@ -118,15 +118,14 @@ class CheckpointRun:
         if not checkpoint.validators:
             return "no check was evaluated: the checkpoint has no validators"
         seconds = checkpoint.timeout_seconds
-        limit = float("inf") if seconds is None else anyio.current_time() + seconds
-        with anyio.CancelScope(deadline=limit) as scope:
+        with within(seconds) as limit:
             try:
                 await self._validation.run()
             except SourceError as exc:
                 # What follows the semicolon may name columns, and those may be values without their header.
                 discreet = checkpoint.redact_columns or not checkpoint.sample_failures
                 return str(exc).partition(";")[0] if discreet else str(exc)
-        return f"timed out after {seconds:g} s" if scope.cancelled_caught else None
+        return f"timed out after {seconds:g} s" if limit.expired else None
 
     async def _act(self, result: CheckpointResult) -> CheckpointResult:
         actions = self._checkpoint.actions

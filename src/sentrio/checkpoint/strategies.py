@@ -25,6 +25,7 @@ import attrs
 
 from sentrio import _options as options
 from sentrio.async_core._gather import cancelled_from_outside
+from sentrio.async_core._within import within
 from sentrio.async_core.limits import Limit, borrowed, check_limit
 from sentrio.checkpoint.actions.base import AsyncExecutable, acting_within, require_executor
 from sentrio.checkpoint.connections import Connections
@@ -292,9 +293,9 @@ async def _execute(
 ) -> ActionResult:
     """Run one action; whatever it raises or returns, there is one result."""
     if timeout is None or getattr(action, "limits_itself", False):  # each of its attempts
-        timeout = float("inf")
+        timeout = None
     error: Exception
-    with anyio.CancelScope(deadline=anyio.current_time() + timeout) as scope:
+    with within(timeout) as limit:
         try:
             result: object = await action.execute_async(checkpoint_result)
         except Exception as exc:
@@ -304,7 +305,7 @@ async def _execute(
             if isinstance(result, ActionResult):
                 return result
             error = TypeError(f"execute_async must return an ActionResult, got {result!r}")
-    if scope.cancelled_caught:
+    if limit.expired:
         error = TimeoutError(f"timed out after {timeout:g} s")
     return _result_of(
         action,

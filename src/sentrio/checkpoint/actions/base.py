@@ -32,6 +32,7 @@ import attrs
 from anyio import CapacityLimiter
 from anyio.lowlevel import RunVar
 
+from sentrio.async_core._within import within
 from sentrio.async_core.background import default_backend
 from sentrio.async_core.threads import call_sync
 from sentrio.checkpoint._configured import Configured
@@ -281,7 +282,7 @@ class Action(Configured[ConfigT]):
         self, checkpoint_result: CheckpointResult, timeout: float | None, thread: ThreadOfAttempt
     ) -> ActionResult:
         error: BaseException
-        with anyio.CancelScope(deadline=anyio.current_time() + timeout if timeout else float("inf")) as scope:
+        with within(timeout) as limit:
             try:
                 outcome = await self._perform(checkpoint_result, thread)
             except Exception as exc:  # noqa: BLE001  # an action's failure is a result
@@ -294,7 +295,7 @@ class Action(Configured[ConfigT]):
                     "use `return self.success(...)`"
                 )
         details = {}
-        if scope.cancelled_caught:
+        if limit.expired:
             error = TimeoutError(f"timed out after {timeout:g} s")
             details = {"abandoned": True} if thread.runs else {}
         kind, text = type(error).__name__, self._texts.hidden(str(error))
