@@ -106,6 +106,16 @@ def peers(session: nox.Session, peer: str) -> None:
 
 
 @nox.session(default=False)
+def truthound(session: nox.Session) -> None:
+    """Count runs a second beside truthound's, on the same Polars, which is newer than the one it asks for."""
+    newer = Path(session.create_tmp()) / "overrides.txt"
+    newer.write_text("polars>=2.1\n", encoding="utf-8")
+    _install(session, "test")
+    session.install("truthound", "--override", str(newer))
+    session.run("python", "benchmarks/execution.py", *session.posargs)
+
+
+@nox.session(default=False)
 def chaos(session: nox.Session) -> None:
     """The large counts: hundreds of kills, all cancellation points, many seeds (printed)."""
     _install(session, "test")
