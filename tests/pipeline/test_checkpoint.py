@@ -20,6 +20,8 @@ from sentrio.pipeline import AsyncPipelineExecutor, PipelineConfig, SiteResult
 from sentrio.testing import Backend, cancel_everywhere
 from sentrio.validation.engines import threads
 
+pytestmark = pytest.mark.endurance
+
 # What each site "fetches" is in its name.
 FETCH = ["sh", "-c", 'echo "$1" >> fetched; printf "amount\\n$1\\n" > "$1.csv"', "-", "{site}"]
 RULES = [{"range": {"column": "amount", "min": 0}}]

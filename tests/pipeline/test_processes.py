@@ -18,6 +18,8 @@ from sentrio.pipeline import AsyncPipelineExecutor, process
 from sentrio.pipeline.process import log_name
 from sentrio.testing import Backend, cancel_everywhere
 
+pytestmark = pytest.mark.endurance
+
 Marked = Callable[[], list[int]]
 
 # A child and a grandchild that do not end when they are asked to, and say when they are ready.
