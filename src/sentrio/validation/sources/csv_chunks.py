@@ -165,7 +165,7 @@ def _count(data: bytes, byte: bytes) -> int:
     found = 0
     for at in range(0, len(data), _COUNTED):
         piece = pl.Series([data[at : at + _COUNTED]], dtype=pl.Binary)
-        found += int((piece.cast(pl.List(pl.UInt8)).explode() == byte[0]).sum())
+        found += int((piece.cast(pl.List(pl.UInt8))[0] == byte[0]).sum())
     return found
 
 

@@ -116,7 +116,7 @@ class ParquetReader(Reader):
             self._index = 1
             return Morsel(0, 0, 0, self._files[0].frame.head(0))
         file = self._files[self._file]
-        ahead = None
+        ahead, scattered = None, False
         if self._offset or file.rows > rows:
             ahead = partial(file.ahead, self._offset)
             length = file.length(self._offset, rows)
@@ -129,7 +129,10 @@ class ParquetReader(Reader):
             found = [each.pieces(0, each.rows) for each in files]
             pieces = [piece for each in found for piece in each or ()] if None not in found else None
             self._file += len(files)
-        known = Known(self._schema, pieces, self._row, ahead) if pieces is not None else None
+            scattered = len(files) > 1
+        known = None
+        if pieces is not None:
+            known = Known(self._schema, pieces, self._row, ahead, scattered=scattered)
         morsel = Morsel(self._index, self._row, length, frame, known)
         self._index += 1
         self._row += length
