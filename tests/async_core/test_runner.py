@@ -573,11 +573,13 @@ def test_a_function_that_raises_cancelled_error_ends_the_stream() -> None:
 
 
 async def test_a_function_that_raises_stop_async_iteration_does_not_end_the_stream_in_silence() -> None:
+    async def take(runner: AsyncRunner) -> list[None]:
+        async with runner.stream(lambda n: fail(StopAsyncIteration()), [1, 2]) as results:
+            return [result async for result in results]
+
     async with AsyncRunner(2) as runner:
         with pytest.raises(RuntimeError, match="raised StopAsyncIteration"):
-            async with runner.stream(lambda n: fail(StopAsyncIteration()), [1, 2]) as results:
-                async for _ in results:
-                    pass
+            await take(runner)
 
 
 async def test_stream_starts_no_more_tasks_than_there_are_items() -> None:

@@ -97,7 +97,7 @@ class Streaming:
         """Raise the first error, if there is one that was not raised yet."""
         error, self._error = self._error, None
         if isinstance(error, StopAsyncIteration):  # it would end the loop as if all were well
-            raise RuntimeError("a function of a stream raised StopAsyncIteration") from error
+            raise RuntimeError("a function of a stream raised StopAsyncIteration") from error  # noqa: TRY004
         if error is not None:
             raise error
 

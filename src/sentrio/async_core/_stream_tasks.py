@@ -111,7 +111,7 @@ class _Outlet:
         """Raise what ended the task, if that was an error."""
         error, self.error = self.error, None
         if isinstance(error, StopAsyncIteration):  # it would end the loop as if all were well
-            raise RuntimeError("a function of a stream raised StopAsyncIteration") from error
+            raise RuntimeError("a function of a stream raised StopAsyncIteration") from error  # noqa: TRY004
         if error is not None:
             raise error
 
