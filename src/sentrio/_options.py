@@ -25,6 +25,7 @@ __all__ = (
     "texts",
 )
 
+import sys
 from abc import ABCMeta
 from collections.abc import Callable, Collection, Mapping
 from enum import StrEnum
@@ -149,6 +150,8 @@ def number(*, minimum: float | None = None, above: float | None = None) -> Attrs
         if not isinstance(value, int | float) or isinstance(value, bool) or value != value:
             _refuse(owner, field, value, allowed)
         assert isinstance(value, int | float)
+        if isinstance(value, int) and abs(value) > sys.float_info.max:
+            _refuse(owner, field, value, f"{allowed}, as a float can hold it")
         if (minimum is not None and value < minimum) or (above is not None and value <= above):
             _refuse(owner, field, value, allowed)
 

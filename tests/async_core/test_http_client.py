@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 import logging
 import pickle
 import subprocess
@@ -22,6 +23,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from tests.async_core._server import (
     Behaviour,
     Exchange,
+    File,
     Server,
     answer,
     break_off,
@@ -274,7 +276,9 @@ async def test_retry_after_wins(with_date: bool, least: float) -> None:
         assert least <= server.gaps("/")[0] < 3
 
 
-@pytest.mark.parametrize("text", ["soon", "-1", "1.5", "³", "Sun, 99 Nov 2026 00:00:00 GMT"])
+@pytest.mark.parametrize(
+    "text", ["soon", "-1", "1.5", "³", "Sun, 99 Nov 2026 00:00:00 GMT", f"1 Jan {10**20} 00:00:00 GMT"]
+)
 async def test_nonsense_in_retry_after_does_not_count(text: str) -> None:
     async def busy(exchange: Exchange) -> None:
         await exchange.stream.send(f"HTTP/1.1 503 x\r\nContent-Length: 0\r\nRetry-After: {text}\r\n\r\n".encode())
@@ -551,6 +555,21 @@ async def read_stream(client: AsyncHTTPClient, url: str, into: bytearray) -> Non
     async with client.stream("GET", url) as response:
         async for piece in response.aiter_bytes():
             into += piece
+
+
+@pytest.mark.parametrize("use", ["request", "stream"])
+async def test_a_body_that_can_not_be_decoded_is_our_error_and_leaves_no_iterator(use: str) -> None:
+    async def get(client: AsyncHTTPClient, url: str) -> None:
+        await (client.get(url) if use == "request" else read_stream(client, url, bytearray()))
+
+    async with serving() as server, AsyncHTTPClient(QUICK) as client:
+        url = server.on("/", File(b"this is no gzip" * 9, headers={"Content-Encoding": "gzip"}))
+        with pytest.raises(HTTPRequestError, match=r"GET http.* failed at attempt 1: DecodingError") as caught:
+            await get(client, url)
+        assert isinstance(caught.value.__cause__, httpx.DecodingError)
+        assert client.slots.borrowed_tokens == 0
+        del caught
+        gc.collect()  # trio complains about generators that were left
 
 
 @pytest.mark.parametrize("how", ["reset", "close", "stall"])

@@ -328,6 +328,24 @@ async def test_decodes_what_is_encoded_all_the_same(old: Path) -> None:
         assert (result.size, result.resumed) == (len(CONTENT), 0)
 
 
+@pytest.mark.parametrize(
+    ("packed", "problem"),
+    [
+        (gzip.compress(CONTENT)[:-9], "the compressed content breaks off"),
+        (gzip.compress(CONTENT) * 2, "has several parts, of which only the first can be read"),
+        (b"no gzip at all", "DecodingError"),
+    ],
+)
+async def test_a_compressed_content_that_httpx_reads_half_of_leaves_the_old_file(
+    old: Path, packed: bytes, problem: str
+) -> None:
+    async with serving() as server, AsyncHTTPClient(QUICK) as client:
+        url = server.on("/f", File(packed, headers={"Content-Encoding": "gzip"}))
+        with pytest.raises(HTTPRequestError, match=rf"GET http://.*/f failed at attempt \d: .*{problem}"):
+            await async_download(url, old, client)
+        assert only(old) == OLD
+
+
 async def test_tells_its_progress(old: Path) -> None:
     seen: list[tuple[int, int | None]] = []
 

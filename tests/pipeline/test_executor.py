@@ -109,6 +109,12 @@ async def test_c7_one_site_that_raises_is_one_result() -> None:
     assert await executor(site).run_with_progress(sites) == {name: name == "good" for name in sites}
 
 
+async def test_a_function_whose_generator_nobody_runs_is_no_success() -> None:
+    results = await executor(lambda name: (each for each in name), retry_count=3).run_detailed(["a"])
+    assert (results[0].status, results[0].attempts) == (SiteStatus.FAILED, 1)
+    assert "the function returned a generator, of which nothing has run" in str(results[0].error)
+
+
 def name_of_backend() -> str:
     loop = anyio.lowlevel.current_token().native_token
     return "asyncio" if hasattr(loop, "call_soon_threadsafe") else "trio"
