@@ -20,7 +20,7 @@ import anyio.to_thread
 import polars as pl
 import pytest
 
-from sentrio import Checkpoint, CheckpointResult
+from sentrio import Checkpoint, CheckpointPool, CheckpointResult
 from sentrio.checkpoint.registry import register_checkpoint, unregister_checkpoint
 from sentrio.checkpoint.runner import AsyncCheckpointRunner, AsyncRunnerConfig, run_checkpoint_async
 from sentrio.errors import (
@@ -489,6 +489,54 @@ async def test_from_a_worker_thread() -> None:
 
     async with runner:
         await anyio.to_thread.run_sync(in_a_thread)
+
+
+async def test_another_event_loop_is_told_so_and_waits_for_nothing() -> None:
+    runner, gate = AsyncCheckpointRunner().add_checkpoint(checkpoint()), Gate()
+    pool = CheckpointPool()
+
+    async def read() -> None:
+        async for _ in runner.iter_results_async():
+            pass
+
+    def elsewhere(call: Callable[..., Awaitable[object]], *args: object) -> None:
+        with pytest.raises(RuntimeError, match="runs in another event loop"):
+            anyio.run(call, *args)
+
+    async with runner, pool, anyio.create_task_group() as tg:
+        tg.start_soon(pool.submit, checkpoint("d", gate))
+        await gate.until(1)
+        for call, *args in ((runner.stop_async,), (runner.stop_async, False), (read,), (pool.stop,)):
+            await anyio.to_thread.run_sync(elsewhere, call, *args)
+        assert runner.get_stats()["running"]
+        gate.open.set()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit(3), KeyError("key")], ids=repr)
+async def test_what_is_raised_in_the_block_comes_out_as_it_is(error: type[BaseException] | BaseException) -> None:
+    kind = error if isinstance(error, type) else type(error)
+    caught: BaseException | None = None
+    try:
+        async with AsyncCheckpointRunner():
+            raise error
+    except BaseException as exc:  # noqa: BLE001  # a group, if it goes wrong
+        caught = exc
+    assert type(caught) is kind
+
+
+async def test_a_runner_that_runs_is_not_started_again_and_runs_on() -> None:
+    runner = AsyncCheckpointRunner()
+    await runner.start_async()
+    with pytest.raises(RunnerClosedError, match="is running already"):
+        await runner.start_async()
+    with pytest.raises(RunnerClosedError, match="is running already"):
+        async with runner:
+            pass
+    with pytest.raises(RunnerClosedError, match="is running already"):
+        await anyio.to_thread.run_sync(runner.run)
+    await anyio.lowlevel.checkpoint()
+    assert runner.get_stats()["running"]
+    await runner.stop_async()
 
 
 async def test_blocking_run_inside_a_loop_is_an_error() -> None:

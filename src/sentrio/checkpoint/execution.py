@@ -93,10 +93,7 @@ class Execution:
         slots = self.slots
         if self._loop is not _current_loop():
             slots.require_open()
-            problem = (
-                "runs in another event loop; call it there (anyio.from_thread.run does), or start it in this one"
-            )
-            raise RuntimeError(f"the {slots.owner} {problem}")
+            self.refuse_elsewhere()
         if not in_call:
             slots.begin_call()
         try:
@@ -138,6 +135,17 @@ class Execution:
             postpone_cancellation()
         finally:
             _calling_back.reset(token)
+
+    def refuse_elsewhere(self) -> None:
+        """Check that the event loop that runs here is the one in which work is taken.
+
+        :raises RuntimeError: if it is not
+        """
+        if self._loop is not _current_loop():
+            problem = (
+                "runs in another event loop; call it there (anyio.from_thread.run does), or start it in this one"
+            )
+            raise RuntimeError(f"the {self.slots.owner} {problem}")
 
     def refuse_inside(self, call: str) -> None:
         """Check that the caller is not part of a run or callback that it wants to wait for.

@@ -139,10 +139,13 @@ class CheckpointPool:
 
         :param drain: wait for what runs and what waits for a slot; otherwise cancel both, and their
             submitters get a :class:`PoolClosedError`
-        :raises RuntimeError: from inside a run or a callback of this pool, which it would wait for
+        :raises RuntimeError: from inside a run or a callback of this pool, which it would wait for; in another
+            event loop than the one in which it has work
         """
         self._execution.refuse_inside("stop()")
         slots = self._execution.slots
+        if not slots.is_empty:
+            self._execution.refuse_elsewhere()
         slots.close(cancel=not drain)
         await anyio.lowlevel.checkpoint()
         if drain:
