@@ -20,7 +20,7 @@ import anyio.to_thread
 import polars as pl
 import pytest
 
-from sentrio import Checkpoint, CheckpointPool, CheckpointResult
+from sentrio import AsyncBaseTrigger, Checkpoint, CheckpointPool, CheckpointResult, TriggerConfig, TriggerResult
 from sentrio.checkpoint.registry import register_checkpoint, unregister_checkpoint
 from sentrio.checkpoint.runner import AsyncCheckpointRunner, AsyncRunnerConfig, run_checkpoint_async
 from sentrio.errors import (
@@ -519,7 +519,7 @@ async def test_what_is_raised_in_the_block_comes_out_as_it_is(error: type[BaseEx
     try:
         async with AsyncCheckpointRunner():
             raise error
-    except BaseException as exc:  # noqa: BLE001  # a group, if it goes wrong
+    except BaseException as exc:  # a group, if it goes wrong
         caught = exc
     assert type(caught) is kind
 
@@ -718,3 +718,67 @@ def test_cancelled_anywhere_nothing_is_left(backend: Backend, name: str) -> None
         return OPERATIONS[name](runner)
 
     assert cancel_everywhere(run, backend=backend).points >= 1
+
+
+class AwaitsWhatWasCancelled(AsyncBaseTrigger[TriggerConfig]):
+    """Once it raises what asyncio raises to whoever awaits a cancelled task, then it is due."""
+
+    trigger_type = "awaits_what_was_cancelled"
+    asked = 0
+
+    async def should_trigger_async(self) -> TriggerResult:
+        self.asked += 1
+        if self.asked == 1:
+            await await_what_was_cancelled()
+        return TriggerResult(should_run=True)
+
+
+async def await_what_was_cancelled(*_: object) -> None:
+    task = asyncio.create_task(asyncio.sleep(60))
+    task.cancel()
+    await task
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio", ("asyncio", {"use_uvloop": True})])
+async def test_a_cancellation_that_somebody_raises_himself_takes_no_result_along(
+    anyio_backend: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sentrio.checkpoint.engine._FIRST_BACKOFF_SECONDS", 0.01)
+    triggers = {name: HandTrigger() for name in ("action", "hook")}
+    runner = AsyncCheckpointRunner(result_callback=await_what_was_cancelled)
+    runner.add_checkpoint(checkpoint("action", await_what_was_cancelled, triggers=[triggers["action"]]))
+    runner.add_checkpoint(checkpoint("hook", on_complete=await_what_was_cancelled, triggers=[triggers["hook"]]))
+    runner.add_checkpoint(checkpoint("trigger", triggers=[AwaitsWhatWasCancelled(max_runs=1)]))
+    results: dict[str, CheckpointResult] = {}
+    async with runner:
+        for trigger in triggers.values():
+            trigger.fire()
+        with anyio.fail_after(20):
+            async for result in runner.iter_results_async():
+                results[result.checkpoint_name] = result
+                if len(results) == 3:
+                    break
+    stats = runner.get_stats()
+    assert {name: str(result.status) for name, result in results.items()} == {
+        "action": "success",
+        "hook": "error",
+        "trigger": "success",
+    }
+    assert [str(action.status) for action in results["action"].action_results] == ["cancelled"]
+    assert "CancelledError" in str(results["hook"].error)
+    assert (stats["completed_runs"], stats["callback_errors"], stats["trigger_errors"]) == (3, 3, 1)
+
+
+async def test_a_source_that_can_not_even_be_made_stops_no_runner() -> None:
+    bad, trigger = checkpoint("bad", triggers=[HandTrigger(run_immediately=True)]), HandTrigger()
+    bad.data_source = 5
+    runner = AsyncCheckpointRunner().add_checkpoint(bad).add_checkpoint(checkpoint("good", triggers=[trigger]))
+    results = []
+    async with runner:
+        with anyio.fail_after(20):
+            async for result in runner.iter_results_async():
+                results.append((result.checkpoint_name, str(result.status)))
+                trigger.fire()
+                if len(results) == 2:
+                    break
+    assert results == [("bad", "error"), ("good", "success")]

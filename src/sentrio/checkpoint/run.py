@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ("CheckpointRun", "current_run")
+__all__ = ("CheckpointRun", "broken_result", "current_run")
 
 import datetime as dt
 import inspect
@@ -91,10 +91,6 @@ class CheckpointRun:
         """Return the result of a run that was ended: what it saw, and none of its actions."""
         return attrs.evolve(self._result(why), status=CheckpointStatus.CANCELLED)
 
-    def broken(self, exc: Exception) -> CheckpointResult:
-        """Return the result of a run that raised, which only a wrong configuration or a fault of ours does."""
-        return self._result(f"{type(exc).__name__}: {exc}")
-
     def _result(self, error: str | None) -> CheckpointResult:
         checkpoint = self._checkpoint
         report = self._validation.report()
@@ -150,6 +146,19 @@ class CheckpointRun:
                 await answer
         except Exception:
             logger.exception("checkpoint %s: its callback raised; the result is kept", checkpoint.name)
+
+
+def broken_result(checkpoint: Checkpoint, context: Mapping[str, Any] | None, exc: BaseException) -> CheckpointResult:
+    """Return the result of a run that raised, which only a wrong configuration or a fault of ours does."""
+    return CheckpointResult(
+        run_id=uuid.uuid4().hex,
+        checkpoint_name=checkpoint.name,
+        run_time=dt.datetime.now(dt.UTC),
+        status=CheckpointStatus.ERROR,
+        data_asset=checkpoint._label,
+        error=f"{type(exc).__name__}: {exc}",
+        metadata=json_ready({**checkpoint.metadata, **(context or {})}),
+    )
 
 
 def _status(report: ValidationReport, error: str | None, fails_at: Severity | None) -> CheckpointStatus:

@@ -135,7 +135,7 @@ class AsyncCheckpointRunner:
             else:
                 try:
                     yield
-                except (Exception, KeyboardInterrupt, SystemExit) as exc:
+                except (Exception, KeyboardInterrupt, SystemExit) as exc:  # noqa: BLE001
                     failure = exc
                 self._engine.request_stop(None if failure is None else 0)
         if failure is not None:
