@@ -334,17 +334,18 @@ def make_strategy(value: object) -> ExecutionStrategy:
     """
     if isinstance(value, ExecutionStrategy):
         return value
+    name: Any = value
     given: Any = {}
     if isinstance(value, Mapping) and len(value) == 1:
-        ((value, given),) = value.items()
-    if not isinstance(value, str) or value not in _STRATEGIES or not isinstance(given, Mapping | None):
-        nearest = suggestion(value, tuple(_STRATEGIES)) if isinstance(value, str) else ""
+        ((name, given),) = value.items()
+    if not isinstance(name, str) or name not in _STRATEGIES or not isinstance(given, Mapping | None):
+        nearest = suggestion(name, tuple(_STRATEGIES)) if isinstance(name, str) and name not in _STRATEGIES else ""
         problem = (
-            f"execution_strategy must be one of {', '.join(_STRATEGIES)}, one of them with its options, "
-            f"or a strategy, got {value!r}{nearest}"
+            f"execution_strategy must be one of {', '.join(_STRATEGIES)}, one of them with its options in a mapping, "
+            f"or a strategy, got {options.shown(value)}{nearest}"
         )
         raise OptionValueError("Checkpoint", "execution_strategy", problem)
-    if value == "pipeline" and not given:
+    if name == "pipeline" and not given:
         problem = "a pipeline needs its stages, like {pipeline: {stages: [[0, 1], [2]]}}"
         raise OptionValueError("Checkpoint", "execution_strategy", problem)
-    return _STRATEGIES[value](**(given or {}))
+    return _STRATEGIES[name](**(given or {}))
