@@ -567,7 +567,7 @@ async def test_a_body_that_can_not_be_decoded_is_our_error_and_leaves_no_iterato
         with pytest.raises(HTTPRequestError, match=r"GET http.* failed at attempt 1: DecodingError") as caught:
             await get(client, url)
         assert isinstance(caught.value.__cause__, httpx.DecodingError)
-        assert client.slots.borrowed_tokens == 0
+        assert client.statistics().in_use == 0
         del caught
         gc.collect()  # trio complains about generators that were left
 
