@@ -158,7 +158,7 @@ async def test_the_timeout_of_an_attempt_ends_its_checkpoint(tmp_path: Path) -> 
     begun = time.monotonic()
     (result,) = await made.run_detailed(["big"])
     assert (result.status, result.error) == ("timed_out", "timed out after 0.3 s, in its checkpoint")
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 6
 
 
 def test_cancel_everywhere_in_a_checkpoint(
