@@ -25,6 +25,8 @@ from sentrio.validation.wording import first_line
 
 # How much larger decoded rows are than the file's, as a first guess; what matters is the order of magnitude.
 _UNPACKED = 3.0
+# What is smaller than that in the file stands there once and is referred to; or the footer is damaged.
+_MOST_UNPACKED = 300.0
 # Reading a byte of a footer here takes about as long as Polars takes for so many values.
 _VALUES_PER_FOOTER_BYTE = 16
 # A footer up to this size is read sooner than Polars answers two questions about the file.
@@ -97,7 +99,9 @@ class ParquetReader(Reader):
 
     blocking = False
 
-    def __init__(self, files: list[ParquetFile], schema: Mapping[str, pl.DataType]) -> None:
+    def __init__(
+        self, files: list[ParquetFile], schema: Mapping[str, pl.DataType], stored: float | None = None
+    ) -> None:
         self._files, self._schema = files, schema
         self._file = self._offset = self._index = self._row = 0
         groups = [group for file in files for group in file.groups or () if group.rows]
@@ -105,6 +109,8 @@ class ParquetReader(Reader):
         # What compresses well is far larger than the file lets one think: texts of kilobytes, say.
         sizes = (sum(chunk.bytes for chunk in group.chunks.values()) / group.rows for group in groups)
         self.bytes_per_row = max(sizes, default=None)
+        if self.bytes_per_row is not None and stored is not None:
+            self.bytes_per_row = min(self.bytes_per_row, stored * _MOST_UNPACKED)
 
     def read(self, rows: int) -> Morsel | None:
         """Return the next piece of a file, or several small files; of files without rows, one morsel without."""
@@ -210,7 +216,7 @@ class ParquetSource(Source):
 
     def open(self, description: Description) -> Reader:
         """Begin a pass."""
-        return ParquetReader(self._files, self._schema)
+        return ParquetReader(self._files, self._schema, description.bytes_per_row)
 
     def verify(self) -> Iterator[None]:
         """Check that no file changed meanwhile."""
