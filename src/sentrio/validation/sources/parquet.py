@@ -6,7 +6,7 @@ __all__ = ("ParquetReader", "ParquetSource")
 
 from base64 import b64decode
 from bisect import bisect_right
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
@@ -18,7 +18,7 @@ from sentrio.errors import SourceError
 from sentrio.validation.facts import Known, RowGroup
 from sentrio.validation.sources.base import UNREADABLE, Description, Morsel, Reader, Source
 from sentrio.validation.sources.files import FileSet
-from sentrio.validation.sources.footer import Footer, footer_bytes, read_footer
+from sentrio.validation.sources.footer import DamagedFooter, Footer, footer_bytes, read_footer
 from sentrio.validation.sources.ipc_layout import check_schema
 from sentrio.validation.sources.options import SourceOptions
 from sentrio.validation.wording import first_line
@@ -173,15 +173,25 @@ class ParquetSource(Source):
                 yield
             # Of many small files the footer tells at once what Polars would be asked for twice.
             data = footer_bytes(path, _SMALL_FOOTER) if len(found.paths) > 1 else b""
-            footer = (yield from read_footer(data, self._schema, like)) if data and like is not None else None
+            footer = (yield from self._footer(data, path, self._schema, like)) if data and like is not None else None
             if footer is not None and like is not None and footer.stored == like.stored:
                 self._files.append(ParquetFile(path, footer.rows))
                 self._files[-1].tell(footer)
                 continue
             self._files.append(self._look(found, path))
             if data and like is None:
-                like = yield from read_footer(data, self._schema)
+                like = yield from self._footer(data, path, self._schema)
                 self._files[-1].tell(like)
+
+    def _footer(
+        self, data: bytes, path: Path, schema: Mapping[str, pl.DataType], like: Footer | None = None
+    ) -> Generator[None, None, Footer | None]:
+        assert self._found is not None
+        try:
+            return (yield from read_footer(data, schema, like, path.stat().st_size))
+        except DamagedFooter as exc:
+            problem = f"{self._found.display(path)}not a readable Parquet file: {exc}"
+            raise SourceError(self.label, problem) from None
 
     def _look(self, found: FileSet, path: Path) -> ParquetFile:
         frame = _scan(path)
@@ -212,7 +222,8 @@ class ParquetSource(Source):
                 yield
             if file.groups is None:
                 worth = int(file.rows * len(schema) / _VALUES_PER_FOOTER_BYTE)
-                file.tell((yield from read_footer(footer_bytes(file.path, max(worth, _SMALL_FOOTER)), schema)))
+                data = footer_bytes(file.path, max(worth, _SMALL_FOOTER))
+                file.tell((yield from self._footer(data, file.path, schema)))
 
     def open(self, description: Description) -> Reader:
         """Begin a pass."""
