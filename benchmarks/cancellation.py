@@ -158,7 +158,7 @@ def main() -> None:
         path = long_texts(given.long_rows, given.long_group) if long else suite_data(given.rows, "one")
         for in_flight in given.in_flight:
             # No option of a checkpoint: by default it is the number of threads that Polars has.
-            checkpoint_run.Validation = partial(Validation, in_flight=in_flight)  # type: ignore[attr-defined]
+            checkpoint_run.Validation = partial(Validation, in_flight=in_flight)  # type: ignore[attr-defined, assignment]
             checkpoint = sentrio.Checkpoint("a", str(path), SUITES[name])
             started = time.perf_counter()
             checkpoint.run()
