@@ -118,7 +118,7 @@ async def test_a_timeout_returns_on_time_and_is_not_repeated_while_the_thread_ru
     kind: str, result: CheckpointResult, gate: threading.Event, caplog: pytest.LogCaptureFixture
 ) -> None:
     calls: list[object] = []
-    options: dict[str, Any] = {"timeout_seconds": 0.3, "retry_count": 5, "retry_delay_seconds": 0.01}
+    options: dict[str, Any] = {"timeout_seconds": 0.8, "retry_count": 5, "retry_delay_seconds": 0.01}
 
     def func(given: object) -> None:
         calls.append(given)
@@ -128,7 +128,7 @@ async def test_a_timeout_returns_on_time_and_is_not_repeated_while_the_thread_ru
     with anyio.fail_after(10):
         outcome = await action.execute_async(result)
     assert (outcome.status, outcome.attempts, len(calls)) == ("error", 1, 1)
-    assert outcome.error == "timed out after 0.3 s; not tried again, since its thread still runs"
+    assert outcome.error == "timed out after 0.8 s; not tried again, since its thread still runs"
     assert outcome.details == {"abandoned": True}
     assert isinstance(outcome.exception, TimeoutError)
     assert (thread_statistics().abandoned, actions_limiter().borrowed_tokens) == (1, 1)
@@ -144,12 +144,12 @@ async def test_an_attempt_that_never_came_to_run_may_be_repeated(
     limiter = actions_limiter()
     before, limiter.total_tokens = limiter.total_tokens, 1
     try:
-        first = Call(blocked(gate), timeout_seconds=0.3)
+        first = Call(blocked(gate), timeout_seconds=0.8)
         assert (await first.execute_async(result)).details == {"abandoned": True}
         # The only slot is taken, so this one waits for it; then its own retry finds it free.
-        second = Call(lambda _: "ran", timeout_seconds=0.02, retry_count=500, retry_delay_seconds=0)
+        second = Call(lambda _: "ran", timeout_seconds=0.6, retry_count=50, retry_delay_seconds=0)
         async with anyio.create_task_group() as tg:
-            tg.start_soon(lambda: set_after(gate, 0.1))
+            tg.start_soon(lambda: set_after(gate, 0.7))
             outcome = await second.execute_async(result)
         assert (outcome.status, outcome.message, second.calls) == ("success", "ran", 1)
         assert outcome.attempts > 1

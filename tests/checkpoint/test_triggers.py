@@ -128,7 +128,9 @@ def test_options_come_from_the_type_parameter() -> None:
         Topic(topics="orders")
     with pytest.raises(OptionValueError, match="not both"):
         Topic(TopicConfig(topic="x"), topic="y")
-    with pytest.raises(OptionValueError, match="must be a subclass of TriggerConfig"):
+    with pytest.raises(
+        OptionValueError, match="config must be a TopicConfig, got a dict; options are given by their names"
+    ):
         Topic({"topic": "x"})  # type: ignore[arg-type]
 
 
@@ -317,7 +319,8 @@ def test_cancelled_anywhere_a_watch_leaves_nothing(backend: Backend) -> None:
                 tg.start_soon(other.wait)
                 tg.start_soon(Blocking(True).wait)
 
-    assert cancel_everywhere(operation, backend=backend, allow_abandoned=True).points >= 8
+    # Few: a due time that the clock has passed already costs no point.
+    assert cancel_everywhere(operation, backend=backend, allow_abandoned=True).points >= 3
 
 
 ZONES = [

@@ -258,9 +258,11 @@ def _measure_group(
     expressions = [each for place in left for each in group.expressions[group.spans[place]]]
     values: Sequence[Any] = ()
     if expressions:
-        answer = part.select(expressions)
-        if isinstance(answer, pl.LazyFrame):
-            answer = answer.collect(engine="streaming")
+        if isinstance(part, pl.LazyFrame):
+            answer = part.select(expressions).collect(engine="streaming")
+        else:
+            # To wake Polars' threads costs more than the work on a few rows.
+            answer = (part.select_seq if part.height < _SMALL_FRAME else part.select)(expressions)
         # A list column answers with a series, which keeps 8 bytes a hash where Python's numbers take 32.
         values = [column[0] for column in answer.iter_columns()]
     start = 0

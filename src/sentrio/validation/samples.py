@@ -46,16 +46,18 @@ def pick_samples(
     :param first_row: the number of the frame's first row within the source
     """
     samples: dict[str, list[Row]] = {}
+    numbers = pl.int_range(first_row, first_row + frame.height, eager=True)
     for each in wanted:
-        places = frame.select(each.fails).to_series().arg_true().head(each.most)
+        fails = frame.select(each.fails).to_series()
         cells = each.cells(options.key_columns)
-        columns = [
-            (frame.select(cell).to_series() if name in each.check.shown else frame.get_column(name)).gather(places)
+        columns = (
+            frame.select(cell).to_series() if name in each.check.shown else frame.get_column(name)
             for name, cell in cells.items()
-        ]
+        )
+        # What a series does by itself is no query: that would cost more than it finds.
+        shown = [series.filter(fails).head(each.most).to_list() for series in (numbers, *columns)]
         samples[each.check.id] = [
-            (first_row + place, dict(zip(cells, row, strict=True)))
-            for place, *row in zip(places, *columns, strict=True)
+            (row, dict(zip(cells, values, strict=True))) for row, *values in zip(*shown, strict=True)
         ]
     return samples
 

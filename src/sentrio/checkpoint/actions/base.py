@@ -32,6 +32,7 @@ import attrs
 from anyio import CapacityLimiter
 from anyio.lowlevel import RunVar
 
+from sentrio.async_core._within import within
 from sentrio.async_core.background import default_backend
 from sentrio.async_core.threads import call_sync
 from sentrio.checkpoint._configured import Configured
@@ -44,6 +45,9 @@ logger = logging.getLogger("sentrio.checkpoint.actions")
 # Blocking actions of one event loop share these threads, and no others: however many of them hang, reading data goes
 # on.
 _ACTION_THREADS = 40
+
+# Doubling delays leave the range of numbers some day, and that of timers before.
+_LONGEST_DELAY_SECONDS = 1e8
 
 _threads: RunVar[CapacityLimiter] = RunVar("sentrio_action_threads")
 
@@ -281,7 +285,7 @@ class Action(Configured[ConfigT]):
         self, checkpoint_result: CheckpointResult, timeout: float | None, thread: ThreadOfAttempt
     ) -> ActionResult:
         error: BaseException
-        with anyio.CancelScope(deadline=anyio.current_time() + timeout if timeout else float("inf")) as scope:
+        with within(timeout) as limit:
             try:
                 outcome = await self._perform(checkpoint_result, thread)
             except Exception as exc:  # noqa: BLE001  # an action's failure is a result
@@ -294,7 +298,7 @@ class Action(Configured[ConfigT]):
                     "use `return self.success(...)`"
                 )
         details = {}
-        if scope.cancelled_caught:
+        if limit.expired:
             error = TimeoutError(f"timed out after {timeout:g} s")
             details = {"abandoned": True} if thread.runs else {}
         kind, text = type(error).__name__, self._texts.hidden(str(error))
@@ -345,5 +349,7 @@ class BaseAction(Action[ConfigT]):
 
 
 def _delays(config: ActionConfig) -> Iterator[float]:
-    for retry in range(config.retry_count):
-        yield config.retry_delay_seconds * 2**retry
+    delay = config.retry_delay_seconds
+    for _ in range(config.retry_count):
+        yield min(delay, _LONGEST_DELAY_SECONDS)
+        delay = min(2 * delay, _LONGEST_DELAY_SECONDS)
