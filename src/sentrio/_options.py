@@ -25,7 +25,7 @@ __all__ = (
     "texts",
 )
 
-import sys
+import math
 from abc import ABCMeta
 from collections.abc import Callable, Collection, Mapping
 from enum import StrEnum
@@ -138,11 +138,11 @@ def integer(*, minimum: int | None = None) -> AttrsValidator:
     return check
 
 
-def number(*, minimum: float | None = None, above: float | None = None) -> AttrsValidator:
-    """Allow finite and infinite numbers within bounds; neither a boolean nor NaN is one."""
+def number(*, minimum: float | None = None, above: float | None = None, finite: bool = False) -> AttrsValidator:
+    """Allow numbers within bounds, infinite ones too unless ``finite``; neither a boolean nor NaN is one."""
 
     def check(owner: Any, field: attrs.Attribute[Any], value: object) -> None:
-        allowed = "a number"
+        allowed = "a finite number" if finite else "a number"
         if minimum is not None:
             allowed += f" of at least {minimum:g}"
         if above is not None:
@@ -150,8 +150,12 @@ def number(*, minimum: float | None = None, above: float | None = None) -> Attrs
         if not isinstance(value, int | float) or isinstance(value, bool) or value != value:
             _refuse(owner, field, value, allowed)
         assert isinstance(value, int | float)
-        if isinstance(value, int) and abs(value) > sys.float_info.max:
+        try:
+            infinite = math.isinf(value)
+        except OverflowError:  # an integer of hundreds of digits
             _refuse(owner, field, value, f"{allowed}, as a float can hold it")
+        if finite and infinite:
+            _refuse(owner, field, value, allowed)
         if (minimum is not None and value < minimum) or (above is not None and value <= above):
             _refuse(owner, field, value, allowed)
 

@@ -147,7 +147,7 @@ async def test_any_fault_ends_in_time_with_the_old_file(old: Path, name: str) ->
                 await async_download(server.url("/f?sig=hunter2"), old, client)
         assert server.count() == 2
         assert only(old) == OLD
-        assert client.slots.borrowed_tokens == 0
+        assert client.statistics().in_use == 0
 
 
 async def test_its_total_bounds_everything(old: Path) -> None:
@@ -188,7 +188,7 @@ async def test_an_error_of_its_own_leaves_the_old_file(old: Path) -> None:
             await async_download(url, old.parent / "no" / "file", client)
         with pytest.raises(IsADirectoryError):
             await async_download(url, old.parent, client)
-        assert client.slots.borrowed_tokens == 0
+        assert client.statistics().in_use == 0
 
 
 async def test_cancelled_it_leaves_the_old_file(old: Path) -> None:

@@ -19,11 +19,13 @@ from sentrio import (
     Checkpoint,
     CheckpointResult,
     CustomAction,
+    SlackNotification,
+    StoreValidationResult,
 )
 from sentrio.checkpoint.actions import make_action
 from sentrio.checkpoint.strategies import ConcurrentStrategy
 from sentrio.errors import OptionValueError, UnknownOptionError
-from sentrio.testing import Backend, cancel_everywhere
+from sentrio.testing import Backend, RecordingAction, cancel_everywhere
 
 FRAME = pl.DataFrame({"a": [1, None]})
 
@@ -80,6 +82,22 @@ def test_a_dataclass_as_configuration_is_an_error_that_says_so() -> None:
 
     with pytest.raises(OptionValueError, match="Plain must be a subclass of ActionConfig made with @attrs.define"):
         OpenTicket(Plain())  # type: ignore[arg-type]
+
+
+def test_a_configuration_of_another_kind_is_refused_when_the_action_is_made() -> None:
+    with pytest.raises(OptionValueError, match="config must be a StoreConfig, got a ActionConfig"):
+        StoreValidationResult(ActionConfig())  # type: ignore[arg-type]
+    with pytest.raises(OptionValueError, match="config must be a StoreConfig, got a str; options are given by their"):
+        StoreValidationResult("results")  # type: ignore[arg-type]
+    with pytest.raises(OptionValueError, match="config must be a SlackConfig, got a dict") as caught:
+        SlackNotification({"webhook_url": "https://example.com/secret"})  # type: ignore[arg-type]
+    assert "secret" not in str(caught.value)
+
+
+async def test_however_many_retries_the_delay_remains_a_number() -> None:
+    action = RecordingAction(fail_times=1100, retry_count=1100, retry_delay_seconds=0.0)
+    result = await Checkpoint("c", FRAME, ["not_null"], actions=[action]).run_async()
+    assert [(done.status, done.attempts) for done in result.action_results] == [("success", 1101)]
 
 
 @pytest.mark.parametrize(

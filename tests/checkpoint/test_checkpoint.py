@@ -198,6 +198,15 @@ def test_a_misspelt_column_to_be_redacted_is_no_leak(frame: pl.DataFrame) -> Non
         (lambda: Checkpoint("a", "b.csv", [], actions=["stor"]), UnknownNameError, "did you mean 'store'"),
         (lambda: Checkpoint("a", "b.csv", [], actions=[42]), TypeError, "must be an action, a function"),
         (lambda: Checkpoint("a", "b.csv", [], execution_strategy="concurent"), OptionValueError, "concurrent"),
+        (
+            lambda: Checkpoint("a", "b.csv", [], execution_strategy={"concurrent": [1]}),
+            OptionValueError,
+            r"options in a mapping, or a strategy, got \{'concurrent': \[1\]\}$",
+        ),
+        (lambda: Checkpoint("a", "b.csv", [], base_dir=5), OptionValueError, "base_dir must be a folder, got 5"),
+        (lambda: Checkpoint("a", "b.csv", ["null"], timeout_seconds=10**400), OptionValueError, "must be a number"),
+        (lambda: sentrio.check("b.csv", ["null"], data_source="c.csv"), OptionValueError, "are the first argument"),
+        (lambda: Checkpoint("a", "b.csv", ["null"]).run(["x"]), OptionValueError, r"a mapping, got \['x'\]"),  # type: ignore[arg-type]
         (lambda: Checkpoint("a", "b.csv", [], on_complete=3), OptionValueError, "must be a function"),  # type: ignore[arg-type]
         (
             lambda: Checkpoint("a", "b.csv", [{"null": {"name": "x"}}, {"range": {"name": "x"}}]),

@@ -211,6 +211,7 @@ BAD_OPTIONS: list[tuple[Any, dict[str, Any], str]] = [
     (SlackNotification, {"webhook_url": f"ftp://example.com/{SECRET}"}, "webhook_url must be a URL with http://"),
     (SlackNotification, {"webhook_url": f"https:///{SECRET}"}, "webhook_url must be a URL with http://"),
     (SlackNotification, {"webhook_url": f"https://example.com:99999/{SECRET}"}, "webhook_url must be a URL"),
+    (SlackNotification, {"webhook_url": f"https://example.com:0/{SECRET}"}, "webhook_url must be a URL"),
     (SlackNotification, {"webhook_url": f"https://example.com/{SECRET}\n"}, "webhook_url must be a URL with http://"),
     (SlackNotification, {"webhook_url": [SECRET]}, "webhook_url must be text"),
     (SlackNotification, {"webhook_url": f"https://example.com/{SECRET}${{"}, "option 'webhook_url': `${` begins"),

@@ -450,6 +450,17 @@ async def test_no_slots_at_all_are_refused() -> None:
         await run_checkpoints_parallel([], max_concurrent=0)
 
 
+@pytest.mark.parametrize("given", ["orders", checkpoint("orders"), {"orders": checkpoint("orders")}, None])
+async def test_what_is_no_list_of_checkpoints_is_told_so(given: Any) -> None:
+    async with CheckpointPool() as pool:
+        with pytest.raises(TypeError, match="must be a list of checkpoints or of their names, got "):
+            await pool.submit_many(given)
+        with pytest.raises(TypeError, match="must be a list of checkpoints or of their names, got "):
+            pool.stream(given)
+    with pytest.raises(TypeError, match="must be a list of checkpoints or of their names, got "):
+        await run_checkpoints_parallel(given)
+
+
 OPERATIONS: dict[str, Callable[[CheckpointPool], Awaitable[object]]] = {
     "submit": lambda pool: pool.submit(checkpoint("c", lambda_action)),
     "submit_many": lambda pool: pool.submit_many([checkpoint("c", lambda_action)] * 4),

@@ -20,7 +20,7 @@ import anyio.to_thread
 import polars as pl
 import pytest
 
-from sentrio import Checkpoint, CheckpointResult
+from sentrio import AsyncBaseTrigger, Checkpoint, CheckpointPool, CheckpointResult, TriggerConfig, TriggerResult
 from sentrio.checkpoint.registry import register_checkpoint, unregister_checkpoint
 from sentrio.checkpoint.runner import AsyncCheckpointRunner, AsyncRunnerConfig, run_checkpoint_async
 from sentrio.errors import (
@@ -491,6 +491,54 @@ async def test_from_a_worker_thread() -> None:
         await anyio.to_thread.run_sync(in_a_thread)
 
 
+async def test_another_event_loop_is_told_so_and_waits_for_nothing() -> None:
+    runner, gate = AsyncCheckpointRunner().add_checkpoint(checkpoint()), Gate()
+    pool = CheckpointPool()
+
+    async def read() -> None:
+        async for _ in runner.iter_results_async():
+            pass
+
+    def elsewhere(call: Callable[..., Awaitable[object]], *args: object) -> None:
+        with pytest.raises(RuntimeError, match="runs in another event loop"):
+            anyio.run(call, *args)
+
+    async with runner, pool, anyio.create_task_group() as tg:
+        tg.start_soon(pool.submit, checkpoint("d", gate))
+        await gate.until(1)
+        for call, *args in ((runner.stop_async,), (runner.stop_async, False), (read,), (pool.stop,)):
+            await anyio.to_thread.run_sync(elsewhere, call, *args)
+        assert runner.get_stats()["running"]
+        gate.open.set()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit(3), KeyError("key")], ids=repr)
+async def test_what_is_raised_in_the_block_comes_out_as_it_is(error: type[BaseException] | BaseException) -> None:
+    kind = error if isinstance(error, type) else type(error)
+    caught: BaseException | None = None
+    try:
+        async with AsyncCheckpointRunner():
+            raise error
+    except BaseException as exc:  # a group, if it goes wrong
+        caught = exc
+    assert type(caught) is kind
+
+
+async def test_a_runner_that_runs_is_not_started_again_and_runs_on() -> None:
+    runner = AsyncCheckpointRunner()
+    await runner.start_async()
+    with pytest.raises(RunnerClosedError, match="is running already"):
+        await runner.start_async()
+    with pytest.raises(RunnerClosedError, match="is running already"):
+        async with runner:
+            pass
+    with pytest.raises(RunnerClosedError, match="is running already"):
+        await anyio.to_thread.run_sync(runner.run)
+    await anyio.lowlevel.checkpoint()
+    assert runner.get_stats()["running"]
+    await runner.stop_async()
+
+
 async def test_blocking_run_inside_a_loop_is_an_error() -> None:
     with pytest.raises(RunningLoopError, match=r"use `await runner\.serve\(\)` instead"):
         AsyncCheckpointRunner().run()
@@ -569,6 +617,8 @@ async def test_run_checkpoint_async_takes_a_name_or_a_checkpoint() -> None:
         ({"max_concurrent_checkpoints": 0}, OptionValueError, "at least 1, got 0"),
         ({"max_concurent_checkpoints": 1}, UnknownOptionError, "did you mean 'max_concurrent_checkpoints'"),
         ({"trigger_poll_interval": 0}, OptionValueError, "above 0, got 0"),
+        ({"trigger_poll_interval": float("inf")}, OptionValueError, "a finite number above 0, got inf"),
+        ({"graceful_shutdown_timeout": 10**400}, OptionValueError, "a number of at least 0, as a float can hold it, got 1000"),
         ({"result_queue_size": 0}, OptionValueError, "result_queue_size must be .* got 0"),
         ({"stop_on_error": "yes"}, OptionValueError, "true or false, got 'yes'"),
         ({"max_consecutive_failures": -1}, OptionValueError, "at least 0, got -1"),
@@ -670,3 +720,67 @@ def test_cancelled_anywhere_nothing_is_left(backend: Backend, name: str) -> None
         return OPERATIONS[name](runner)
 
     assert cancel_everywhere(run, backend=backend).points >= 1
+
+
+class AwaitsWhatWasCancelled(AsyncBaseTrigger[TriggerConfig]):
+    """Once it raises what asyncio raises to whoever awaits a cancelled task, then it is due."""
+
+    trigger_type = "awaits_what_was_cancelled"
+    asked = 0
+
+    async def should_trigger_async(self) -> TriggerResult:
+        self.asked += 1
+        if self.asked == 1:
+            await await_what_was_cancelled()
+        return TriggerResult(should_run=True)
+
+
+async def await_what_was_cancelled(*_: object) -> None:
+    task = asyncio.create_task(asyncio.sleep(60))
+    task.cancel()
+    await task
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio", ("asyncio", {"use_uvloop": True})])
+async def test_a_cancellation_that_somebody_raises_himself_takes_no_result_along(
+    anyio_backend: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sentrio.checkpoint.engine._FIRST_BACKOFF_SECONDS", 0.01)
+    triggers = {name: HandTrigger() for name in ("action", "hook")}
+    runner = AsyncCheckpointRunner(result_callback=await_what_was_cancelled)
+    runner.add_checkpoint(checkpoint("action", await_what_was_cancelled, triggers=[triggers["action"]]))
+    runner.add_checkpoint(checkpoint("hook", on_complete=await_what_was_cancelled, triggers=[triggers["hook"]]))
+    runner.add_checkpoint(checkpoint("trigger", triggers=[AwaitsWhatWasCancelled(max_runs=1)]))
+    results: dict[str, CheckpointResult] = {}
+    async with runner:
+        for trigger in triggers.values():
+            trigger.fire()
+        with anyio.fail_after(20):
+            async for result in runner.iter_results_async():
+                results[result.checkpoint_name] = result
+                if len(results) == 3:
+                    break
+    stats = runner.get_stats()
+    assert {name: str(result.status) for name, result in results.items()} == {
+        "action": "success",
+        "hook": "error",
+        "trigger": "success",
+    }
+    assert [str(action.status) for action in results["action"].action_results] == ["cancelled"]
+    assert "CancelledError" in str(results["hook"].error)
+    assert (stats["completed_runs"], stats["callback_errors"], stats["trigger_errors"]) == (3, 3, 1)
+
+
+async def test_a_source_that_can_not_even_be_made_stops_no_runner() -> None:
+    bad, trigger = checkpoint("bad", triggers=[HandTrigger(run_immediately=True)]), HandTrigger()
+    bad.data_source = 5
+    runner = AsyncCheckpointRunner().add_checkpoint(bad).add_checkpoint(checkpoint("good", triggers=[trigger]))
+    results = []
+    async with runner:
+        with anyio.fail_after(20):
+            async for result in runner.iter_results_async():
+                results.append((result.checkpoint_name, str(result.status)))
+                trigger.fire()
+                if len(results) == 2:
+                    break
+    assert results == [("bad", "error"), ("good", "success")]

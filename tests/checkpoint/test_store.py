@@ -57,6 +57,21 @@ async def test_runs_whose_ids_begin_alike_do_not_replace_each_other(tmp_path: Pa
     assert "stored already" in str(again.error)
 
 
+@pytest.mark.parametrize(
+    "name", ["數" * 100, "𠀀" * 100, "x" * 300, "é" + "數" * 99], ids=["bmp", "beyond", "ascii", "odd"]
+)
+def test_long_names_in_any_script_fit_into_a_file_name(tmp_path: Path, name: str) -> None:
+    checkpoint = Checkpoint(name, FRAME, ["not_null"], split={"failing": tmp_path / "{checkpoint}-{run_id}.csv"})
+    for partition_by in (None, "checkpoint"):
+        for suffix in ("json", "html"):
+            store = {"path": tmp_path / "store", "partition_by": partition_by, "format": suffix}
+            checkpoint.add_action({"store": store})
+    result = checkpoint.run()
+    assert [action.error for action in result.action_results] == [None] * 4
+    assert [each.checkpoint_name for each in sentrio.load_results(tmp_path / "store")] == [name] * 2
+    assert result.split is not None
+
+
 def test_bad_options() -> None:
     with pytest.raises(OptionValueError, match="one of date, checkpoint, got 'week'"):
         StoreValidationResult(path="x", partition_by="week")
@@ -96,6 +111,7 @@ anyio.run(main)
 """
 
 
+@pytest.mark.endurance
 @pytest.mark.chaos
 def test_killed_at_any_moment_leaves_only_whole_files(tmp_path: Path, large_counts: int) -> None:
     seed = random.randrange(2**32) if large_counts > 1 else 1

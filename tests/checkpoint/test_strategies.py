@@ -187,10 +187,10 @@ async def test_a_cancellation_that_an_action_raises_itself_is_its_own_affair(any
     async def cancel_itself() -> None:
         raise asyncio.CancelledError
 
-    results = await ConcurrentStrategy(max_concurrency=1).execute(
-        [Foreign("odd", cancel_itself), fine(), fine()], RESULT
-    )
-    assert statuses(results) == ["cancelled", "success", "success"]
+    stages = PipelineStrategy(stages=[[0], [1, 2]])
+    for strategy in (ConcurrentStrategy(max_concurrency=1), SequentialStrategy(), stages):
+        results = await strategy.execute([Foreign("odd", cancel_itself), fine(), fine()], RESULT)
+        assert statuses(results) == ["cancelled", "success", "success"]
 
 
 async def test_what_is_no_result_is_an_error() -> None:

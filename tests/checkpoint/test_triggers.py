@@ -128,7 +128,9 @@ def test_options_come_from_the_type_parameter() -> None:
         Topic(topics="orders")
     with pytest.raises(OptionValueError, match="not both"):
         Topic(TopicConfig(topic="x"), topic="y")
-    with pytest.raises(OptionValueError, match="must be a subclass of TriggerConfig"):
+    with pytest.raises(
+        OptionValueError, match="config must be a TopicConfig, got a dict; options are given by their names"
+    ):
         Topic({"topic": "x"})  # type: ignore[arg-type]
 
 

@@ -14,6 +14,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+pytestmark = pytest.mark.endurance
+
 RULE = r"regex: {column: text, pattern: '^([0-9]+)+@(e|x|a|m|p|l)+\.com$'}"
 
 

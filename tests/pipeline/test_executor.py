@@ -44,7 +44,9 @@ async def test_c1_no_pool_and_no_thread_a_site() -> None:
     before = thread_statistics()
     results = await executor(["true"]).run_all_async(["a", "b", "c"])
     assert results == {"a": True, "b": True, "c": True}
-    assert thread_statistics() == before
+    after = thread_statistics()
+    assert (after.running, after.abandoned) == (before.running, before.abandoned)
+    assert after.idle <= before.idle  # those of other tests end after a while
 
 
 async def test_c3_exit_code_and_last_lines_are_in_the_result() -> None:

@@ -203,10 +203,7 @@ class Answer:
     async def open(self, *, stream: bool, headers: dict[str, str] | None) -> None:
         """Send the request and take the answer, whole or without its body."""
         call = self.call
-        try:
-            call.client.slots.acquire_on_behalf_of_nowait(self)
-        except anyio.WouldBlock:  # the other way round would cost a turn of the loop for every request
-            await call.client.slots.acquire_on_behalf_of(self)
+        await call.client.slots.acquire()
         self._slot = True
         if call.breaker is not None:
             self._attempt = call.breaker.attempt()
@@ -314,7 +311,7 @@ class Answer:
         """Give the connection's slot back; harmless when done again."""
         if self._slot:
             self._slot = False
-            self.call.client.slots.release_on_behalf_of(self)
+            self.call.client.slots.release()
 
     async def aclose(self, *, failed: bool | None = False) -> None:
         """End a stream, wherever its reader stopped.

@@ -26,6 +26,7 @@ __all__ = (
     "async_run",
     "current_task_id",
     "default_backend",
+    "is_being_cancelled",
     "loop_time_is_virtual",
     "postpone_cancellation",
 )
@@ -325,6 +326,20 @@ def postpone_cancellation() -> None:
         if task is not None and task.cancelling():
             task.uncancel()  # the count is what asyncio.timeout() goes by
             task.cancel()
+
+
+def is_being_cancelled() -> bool:
+    """Tell whether somebody cancels the current task: a scope around it, or asyncio's ``task.cancel()``.
+
+    If nobody does, a ``CancelledError`` is what code has raised by itself, as it happens where a task is awaited that
+    was cancelled.
+    """
+    if anyio.current_effective_deadline() == float("-inf"):
+        return True
+    with suppress(RuntimeError):
+        task = asyncio.current_task()
+        return task is not None and task.cancelling() > 0
+    return False
 
 
 def loop_time_is_virtual() -> bool:

@@ -39,6 +39,10 @@ class Configured(ABC, Generic[ConfigT]):
         owner = type(self).__name__
         if config is not None and given:
             raise OptionValueError(owner, "config", f"give a config or options, not both: got {', '.join(given)}")
+        if config is not None and not (attrs.has(type(config)) or dataclasses.is_dataclass(config)):
+            wanted = self._config_class.__name__
+            problem = f"config must be a {wanted}, got a {type(config).__name__}; options are given by their names"
+            raise OptionValueError(owner, "config", problem)
         made: Any = self._made_of(given) if config is None else config
         kind = self._config_base.__name__
         if dataclasses.is_dataclass(type(made)) or not isinstance(made, self._config_base):
@@ -46,6 +50,9 @@ class Configured(ABC, Generic[ConfigT]):
                 f"{type(made).__name__} must be a subclass of {kind} made with @attrs.define(kw_only=True), "
                 "not with @dataclass"
             )
+            raise OptionValueError(owner, "config", problem)
+        if not isinstance(made, self._config_class):
+            problem = f"config must be a {self._config_class.__name__}, got a {type(made).__name__}"
             raise OptionValueError(owner, "config", problem)
         self._given = cast("ConfigT", made)
 

@@ -30,6 +30,7 @@ class ResultBuffer:
         self._readers: weakref.WeakSet[ResultIterator] = weakref.WeakSet()
         self._reserved = 0
         self._changed: anyio.Event | None = None
+        self._loop: object = None  # in which results are expected
         self.dropped = 0
         self._ended = False  # nothing more will come
         self._holds_back = True
@@ -44,6 +45,7 @@ class ResultBuffer:
         self._ended = False
         self._holds_back = True
         self._error = None
+        self._loop = anyio.lowlevel.current_token().native_token
 
     def let_all_in(self) -> None:
         """Hold nobody back any more."""
@@ -58,6 +60,7 @@ class ResultBuffer:
         self._ended = True
         self._holds_back = False
         self._error = error
+        self._loop = None
         self._wake()
 
     async def reserve(self) -> None:
@@ -95,7 +98,10 @@ class ResultBuffer:
         return result
 
     async def get(self, timeout: float | None) -> CheckpointResult | None:
-        """Wait for a result and take it; ``None`` if nothing came in time, or nothing more will come."""
+        """Wait for a result and take it; ``None`` if nothing came in time, or nothing more will come.
+
+        :raises RuntimeError: if it would wait in another event loop than the one that results come from
+        """
         with anyio.CancelScope(deadline=float("inf") if timeout is None else anyio.current_time() + timeout):
             while not self._results:
                 if self._ended:
@@ -103,6 +109,11 @@ class ResultBuffer:
                     if self._error is not None:
                         raise self._error
                     return None
+                if self._loop not in (None, anyio.lowlevel.current_token().native_token):
+                    raise RuntimeError(
+                        "the checkpoint runner runs in another event loop; read its results there "
+                        "(anyio.from_thread.run does)"
+                    )
                 await self._change()
         if not self._results:
             return None

@@ -14,7 +14,7 @@ from anyio.from_thread import start_blocking_portal
 from sentrio.async_core.background import default_backend
 from sentrio.checkpoint.checkpoint import Checkpoint, loop_is_running
 from sentrio.checkpoint.result import CheckpointResult
-from sentrio.errors import RunningLoopError
+from sentrio.errors import OptionValueError, RunningLoopError
 
 # After an interruption the running morsel ends within this time, and the portal with it.
 _INTERRUPTED_SECONDS = 2.0
@@ -55,6 +55,8 @@ def check(data: Any, validators: Sequence[Any], **checkpoint_options: Any) -> Ch
 
 
 def _options(data: Any, validators: Sequence[Any], given: dict[str, Any]) -> dict[str, Any]:
+    if "data_source" in given:
+        raise OptionValueError("check", "data_source", "the data are the first argument, and data_source is another")
     return {"name": "check", **given, "data_source": data, "validators": validators}
 
 

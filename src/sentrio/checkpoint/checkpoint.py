@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ("Checkpoint",)
 
 import datetime as dt
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,11 @@ def _mapping(value: Any) -> Any:
 
 
 def _folder(value: Any) -> Path | None:
-    return None if value is None else Path(value)
+    if value is None or isinstance(value, Path):
+        return value
+    if not isinstance(value, str | os.PathLike):
+        raise OptionValueError("Checkpoint", "base_dir", f"base_dir must be a folder, got {value!r}")
+    return Path(value)
 
 
 def _split(value: Any) -> Any:
@@ -260,6 +265,7 @@ class Checkpoint(metaclass=options.OptionsMeta):
 
         :param context: merged over ``metadata`` into the result; JSON-ready values
         :param on_progress: called in the event loop after each morsel
+        :raises OptionValueError: if ``context`` is no mapping
         """
         return await CheckpointRun(self, context, on_progress).execute()
 
@@ -269,6 +275,7 @@ class Checkpoint(metaclass=options.OptionsMeta):
         It uses asyncio, or trio if the environment variable ``SENTRIO_BACKEND`` is ``trio``.
 
         :param context: merged over ``metadata`` into the result; JSON-ready values
+        :raises OptionValueError: if ``context`` is no mapping
         :raises RunningLoopError: if an event loop runs in this thread; use :meth:`run_async` there
         """
         if loop_is_running():

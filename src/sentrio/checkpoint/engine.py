@@ -6,7 +6,7 @@ __all__ = ("Engine",)
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import anyio
@@ -15,6 +15,7 @@ import attrs
 from anyio import CapacityLimiter
 from anyio.abc import TaskGroup, TaskStatus
 
+from sentrio.async_core.background import is_being_cancelled
 from sentrio.async_core.scheduler import cancel_all
 from sentrio.async_core.threads import loop_poster, thread_statistics
 from sentrio.checkpoint.buffer import ResultBuffer
@@ -22,7 +23,7 @@ from sentrio.checkpoint.checkpoint import Checkpoint
 from sentrio.checkpoint.execution import Callback, Execution, call_back, require_callback
 from sentrio.checkpoint.registry import require_checkpoint
 from sentrio.checkpoint.result import CheckpointResult, CheckpointStatus
-from sentrio.checkpoint.run import CheckpointRun
+from sentrio.checkpoint.run import broken_result
 from sentrio.checkpoint.runner_config import AsyncRunnerConfig, RunnerStatistics
 from sentrio.checkpoint.triggers import TriggerResult, TriggerWatch
 from sentrio.errors import ClosedError, OptionValueError, RunnerClosedError, UnknownCheckpointError
@@ -236,9 +237,9 @@ class Engine:
                 await slots.acquire_on_behalf_of(borrower)
                 try:
                     due = await watch.wait()
-                except Exception as exc:  # noqa: BLE001  # told, and asked again later
+                except BaseException as exc:  # noqa: BLE001  # told, and asked again later
                     slots.release_on_behalf_of(borrower)
-                    await self._trigger_failed(who, exc, watch.statistics().failures)
+                    await self._trigger_failed(who, _own_error(exc), watch.statistics().failures)
                     continue
                 if not due.should_run:
                     logger.info("%s has ended: %s", who, due.reason)
@@ -282,17 +283,26 @@ class Engine:
                 await self.execution.run(checkpoint, due.context, hand_out, in_call=True)
             except RunnerClosedError:
                 logger.info("the runner was stopped before a run of %s had begun", checkpoint.name)
-            except Exception as exc:
+            except BaseException as exc:  # noqa: BLE001
                 # Nothing that data or sources do: those are results. It must not pass in silence.
-                logger.exception("checkpoint %s raised", checkpoint.name)
-                await hand_out(CheckpointRun(checkpoint, due.context).broken(exc))
-                await self._tell_error(exc)
+                await self._run_failed(checkpoint, due, _own_error(exc), hand_out)
             finally:
                 if kept:
                     self.buffer.give_back()
         finally:
             execution.end_call()
             slots.release_on_behalf_of(borrower)
+
+    async def _run_failed(
+        self,
+        checkpoint: Checkpoint,
+        due: TriggerResult,
+        exc: Exception,
+        on_result: Callable[[CheckpointResult], Awaitable[None]],
+    ) -> None:
+        logger.error("checkpoint %s raised", checkpoint.name, exc_info=exc)
+        await self.execution.hand_out(broken_result(checkpoint, due.context, exc), on_result)
+        await self._tell_error(exc)
 
     # Runs that somebody waits for
 
@@ -359,3 +369,17 @@ class Engine:
             abandoned_threads=thread_statistics().abandoned,
             stop_reason=self._stop_reason,
         )
+
+
+def _own_error(exc: BaseException) -> Exception:
+    """Return what a run or a trigger has raised by itself; raise what comes from outside, as a cancellation does.
+
+    On asyncio, code may raise ``CancelledError`` although nobody cancels it, as when it awaits a task that was.
+    """
+    if isinstance(exc, Exception):
+        return exc
+    if isinstance(exc, anyio.get_cancelled_exc_class()) and not is_being_cancelled():
+        error = RuntimeError("it raised CancelledError, although nobody cancelled it")
+        error.__cause__ = exc
+        return error
+    raise exc

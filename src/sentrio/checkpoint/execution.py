@@ -14,9 +14,8 @@ from typing import Any, TypeVar
 import anyio
 import anyio.lowlevel
 
-from sentrio.async_core._gather import cancelled_from_outside
 from sentrio.async_core._slots import Slots, innermost
-from sentrio.async_core.background import postpone_cancellation
+from sentrio.async_core.background import is_being_cancelled, postpone_cancellation
 from sentrio.checkpoint.checkpoint import Checkpoint
 from sentrio.checkpoint.connections import Connections
 from sentrio.checkpoint.result import CheckpointResult, CheckpointStatus
@@ -93,10 +92,7 @@ class Execution:
         slots = self.slots
         if self._loop is not _current_loop():
             slots.require_open()
-            problem = (
-                "runs in another event loop; call it there (anyio.from_thread.run does), or start it in this one"
-            )
-            raise RuntimeError(f"the {slots.owner} {problem}")
+            self.refuse_elsewhere()
         if not in_call:
             slots.begin_call()
         try:
@@ -119,15 +115,16 @@ class Execution:
             if result is None and run is not None and self._keep_interrupted:
                 result = run.interrupted(f"the {slots.owner} was stopped before the run had ended")
             if result is not None:
-                await self._hand_out(result, on_result)
+                await self.hand_out(result, on_result)
             return result
         finally:
             if not in_call:
                 slots.end_call()
 
-    async def _hand_out(
+    async def hand_out(
         self, result: CheckpointResult, on_result: Callable[[CheckpointResult], Awaitable[None]]
     ) -> None:
+        """Count a result, and call ``on_result`` with it."""
         self.completed_runs += 1
         self.failed_runs += result.status in _FAILED
         token = _calling_back.set((*_calling_back.get(), self))
@@ -138,6 +135,17 @@ class Execution:
             postpone_cancellation()
         finally:
             _calling_back.reset(token)
+
+    def refuse_elsewhere(self) -> None:
+        """Check that the event loop that runs here is the one in which work is taken.
+
+        :raises RuntimeError: if it is not
+        """
+        if self._loop is not _current_loop():
+            problem = (
+                "runs in another event loop; call it there (anyio.from_thread.run does), or start it in this one"
+            )
+            raise RuntimeError(f"the {self.slots.owner} {problem}")
 
     def refuse_inside(self, call: str) -> None:
         """Check that the caller is not part of a run or callback that it wants to wait for.
@@ -173,7 +181,11 @@ async def call_back(callback: Callback, value: object, what: str) -> bool:
         answer = callback(value)
         if inspect.isawaitable(answer):
             await answer
-    except Exception:
+    except BaseException as exc:
+        # On asyncio a callback may raise CancelledError although nobody cancels it.
+        own = isinstance(exc, anyio.get_cancelled_exc_class()) and not is_being_cancelled()
+        if not own and not isinstance(exc, Exception):
+            raise
         logger.exception("%s raised; what it was called with is kept", what)
         return False
     return True
@@ -196,7 +208,7 @@ async def run_each(func: Callable[[T], Awaitable[Any]], items: Sequence[T], at_o
                     results[number] = await func(item)
             except BaseException as exc:
                 # On asyncio a run may raise CancelledError although nobody cancels it.
-                own = isinstance(exc, anyio.get_cancelled_exc_class()) and not cancelled_from_outside()
+                own = isinstance(exc, anyio.get_cancelled_exc_class()) and not is_being_cancelled()
                 if not own and not isinstance(exc, Exception):
                     raise
                 errors.append(exc)  # raised below, outside of the group, as it is

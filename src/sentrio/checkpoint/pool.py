@@ -18,7 +18,7 @@ from sentrio.async_core.scheduler import cancel_all, end_of_block
 from sentrio.async_core.threads import thread_statistics
 from sentrio.checkpoint.checkpoint import Checkpoint
 from sentrio.checkpoint.execution import Execution, call_back, require_callback, run_each
-from sentrio.checkpoint.registry import resolve
+from sentrio.checkpoint.registry import resolve, resolve_all
 from sentrio.checkpoint.result import CheckpointResult
 from sentrio.errors import PoolClosedError
 
@@ -98,8 +98,9 @@ class CheckpointPool:
 
         :raises PoolClosedError: as :meth:`submit` does
         :raises UnknownCheckpointError: for a name that nobody registered; nothing has run then
+        :raises TypeError: if ``checkpoints`` is no list of checkpoints or names
         """
-        given = [resolve(checkpoint) for checkpoint in checkpoints]
+        given = resolve_all(checkpoints)
         slots = self._execution.slots
         slots.begin_call()
 
@@ -127,7 +128,7 @@ class CheckpointPool:
         :raises PoolClosedError: in the block's beginning if the pool does not run; while iterating, if it is
             stopped
         """
-        given = [resolve(checkpoint) for checkpoint in checkpoints]
+        given = resolve_all(checkpoints)
 
         async def run(checkpoint: Checkpoint) -> CheckpointResult:
             return self._own(await self._execution.run(checkpoint, context, self._on_result))
@@ -139,10 +140,13 @@ class CheckpointPool:
 
         :param drain: wait for what runs and what waits for a slot; otherwise cancel both, and their
             submitters get a :class:`PoolClosedError`
-        :raises RuntimeError: from inside a run or a callback of this pool, which it would wait for
+        :raises RuntimeError: from inside a run or a callback of this pool, which it would wait for; in another
+            event loop than the one in which it has work
         """
         self._execution.refuse_inside("stop()")
         slots = self._execution.slots
+        if not slots.is_empty:
+            self._execution.refuse_elsewhere()
         slots.close(cancel=not drain)
         await anyio.lowlevel.checkpoint()
         if drain:
@@ -214,6 +218,7 @@ async def run_checkpoints_parallel(
     :param on_complete: called with each result as it comes, sync or async; what it raises is logged
     :raises ValueError: if ``max_concurrent`` is no whole number of at least 1
     :raises UnknownCheckpointError: for a name that nobody registered; nothing has run then
+    :raises TypeError: if ``checkpoints`` is no list of checkpoints or names
     """
     check_count("max_concurrent", max_concurrent)
     async with CheckpointPool(max_concurrent, on_complete) as pool:

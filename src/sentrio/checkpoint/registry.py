@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ("get_checkpoint", "list_checkpoints", "register_checkpoint", "resolve", "unregister_checkpoint")
+__all__ = (
+    "get_checkpoint",
+    "list_checkpoints",
+    "register_checkpoint",
+    "resolve",
+    "resolve_all",
+    "unregister_checkpoint",
+)
+
+from collections.abc import Iterable, Mapping
 
 from sentrio.checkpoint.checkpoint import Checkpoint
 from sentrio.errors import OptionValueError, UnknownCheckpointError
@@ -70,3 +79,16 @@ def resolve(checkpoint: Checkpoint | str) -> Checkpoint:
     :raises TypeError: for what is neither
     """
     return get_checkpoint(checkpoint) if isinstance(checkpoint, str) else require_checkpoint(checkpoint)
+
+
+def resolve_all(checkpoints: Iterable[Checkpoint | str]) -> list[Checkpoint]:
+    """Return several checkpoints, each as :func:`resolve` does.
+
+    :raises UnknownCheckpointError: for a name that nobody registered
+    :raises TypeError: for what is neither, or no list of them
+    """
+    given: object = checkpoints
+    if isinstance(given, str | Mapping) or not isinstance(given, Iterable):
+        hint = "; did you mean its values()?" if isinstance(given, Mapping) else ""
+        raise TypeError(f"checkpoints must be a list of checkpoints or of their names, got {given!r}{hint}")
+    return [resolve(checkpoint) for checkpoint in checkpoints]

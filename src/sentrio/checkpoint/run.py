@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ("CheckpointRun", "current_run")
+__all__ = ("CheckpointRun", "broken_result", "current_run")
 
 import datetime as dt
 import inspect
@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from sentrio._options import shown
 from sentrio.async_core._within import within
 from sentrio.checkpoint.connections import shared_connections
 from sentrio.checkpoint.result import ActionStatus, CheckpointResult, CheckpointStatus
-from sentrio.errors import SourceError
+from sentrio.errors import OptionValueError, SourceError
 from sentrio.validation.plan import SampleOptions
 from sentrio.validation.report import CheckOutcome, Severity, ValidationReport
 from sentrio.validation.run import Progress, Validation
@@ -48,7 +49,7 @@ class CheckpointRun:
         on_progress: Callable[[Progress], object] | None = None,
     ) -> None:
         self._checkpoint = checkpoint
-        self._context = context or {}
+        self._context = _require_mapping(context)
         self._fails_at = None if checkpoint.fail_on == "never" else Severity(checkpoint.fail_on)
         self.run_id = uuid.uuid4().hex
         self._run_time = dt.datetime.now(dt.UTC)
@@ -90,10 +91,6 @@ class CheckpointRun:
     def interrupted(self, why: str) -> CheckpointResult:
         """Return the result of a run that was ended: what it saw, and none of its actions."""
         return attrs.evolve(self._result(why), status=CheckpointStatus.CANCELLED)
-
-    def broken(self, exc: Exception) -> CheckpointResult:
-        """Return the result of a run that raised, which only a wrong configuration or a fault of ours does."""
-        return self._result(f"{type(exc).__name__}: {exc}")
 
     def _result(self, error: str | None) -> CheckpointResult:
         checkpoint = self._checkpoint
@@ -150,6 +147,28 @@ class CheckpointRun:
                 await answer
         except Exception:
             logger.exception("checkpoint %s: its callback raised; the result is kept", checkpoint.name)
+
+
+def _require_mapping(context: object) -> Mapping[str, Any]:
+    """Return a run's context; said before an hour of reading, not after it."""
+    if context is None:
+        return {}
+    if not isinstance(context, Mapping):
+        raise OptionValueError("Checkpoint", "context", f"context must be a mapping, got {shown(context)}")
+    return context
+
+
+def broken_result(checkpoint: Checkpoint, context: Mapping[str, Any] | None, exc: BaseException) -> CheckpointResult:
+    """Return the result of a run that raised, which only a wrong configuration or a fault of ours does."""
+    return CheckpointResult(
+        run_id=uuid.uuid4().hex,
+        checkpoint_name=checkpoint.name,
+        run_time=dt.datetime.now(dt.UTC),
+        status=CheckpointStatus.ERROR,
+        data_asset=checkpoint._label,
+        error=f"{type(exc).__name__}: {exc}",
+        metadata=json_ready({**checkpoint.metadata, **(context or {})}),
+    )
 
 
 def _status(report: ValidationReport, error: str | None, fails_at: Severity | None) -> CheckpointStatus:

@@ -125,14 +125,19 @@ class AsyncCheckpointRunner:
 
     @asynccontextmanager
     async def _served(self) -> AsyncGenerator[None]:
-        failure: Exception | None = None
+        failure: BaseException | None = None
         async with anyio.create_task_group() as tg:
-            await tg.start(self._engine.serve)
+            # What is raised in the group is raised again below, outside of it, as it is.
             try:
-                yield
-            except Exception as exc:  # noqa: BLE001  # raised below, outside of the group, as it is
+                await tg.start(self._engine.serve)
+            except Exception as exc:  # noqa: BLE001
                 failure = exc
-            self._engine.request_stop(None if failure is None else 0)
+            else:
+                try:
+                    yield
+                except (Exception, KeyboardInterrupt, SystemExit) as exc:  # noqa: BLE001
+                    failure = exc
+                self._engine.request_stop(None if failure is None else 0)
         if failure is not None:
             raise failure
 
@@ -154,11 +159,14 @@ class AsyncCheckpointRunner:
         that serves in somebody's task group goes on ending there.
 
         :param wait: return only when everything has ended
-        :raises RuntimeError: with ``wait``, from inside a run or callback of this runner, which it would wait for
+        :raises RuntimeError: with ``wait``, from inside a run or callback of this runner, which it would wait for;
+            in another event loop than the one in which the runner runs
         :raises Exception: what has ended the runner early, if that was not a stop
         """
         if wait:
             self._engine.execution.refuse_inside("stop_async()")
+        if self._engine.is_serving:
+            self._engine.execution.refuse_elsewhere()
         host = self._host
         self._engine.request_stop()
         if not wait:
@@ -184,16 +192,23 @@ class AsyncCheckpointRunner:
         thread than the main one it sees no signals, and ends only when the runner stops itself.
 
         :raises RunningLoopError: if an event loop runs in this thread; use :meth:`serve` there
+        :raises RunnerClosedError: if the runner runs already, in another thread
         """
         if loop_is_running():
             raise RunningLoopError("AsyncCheckpointRunner.run()", "runner.serve()")
         anyio.run(self._serve_until_signalled, backend=default_backend())
 
     async def _serve_until_signalled(self) -> None:
+        failure: Exception | None = None
         async with anyio.create_task_group() as tg:
             tg.start_soon(self._obey_signals, name="sentrio: signals")
-            await self._engine.serve()
+            try:
+                await self._engine.serve()
+            except Exception as exc:  # noqa: BLE001  # raised below, outside of the group, as it is
+                failure = exc
             tg.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
 
     async def _obey_signals(self) -> None:
         try:
@@ -235,7 +250,8 @@ class AsyncCheckpointRunner:
         """Return an iterator over results as they come; several of them share the results.
 
         It ends when the runner has stopped and everything was read. While somebody reads, a full buffer holds
-        triggered runs back; while nobody does, the newest results are kept.
+        triggered runs back; while nobody does, the newest results are kept. In another
+        event loop than the one in which the runner runs, iterating raises ``RuntimeError``.
 
         :param timeout: end also when nothing came for so many seconds; ``None``: wait
         :raises ValueError: if ``timeout`` is negative or NaN

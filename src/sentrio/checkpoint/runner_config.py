@@ -25,7 +25,7 @@ class AsyncRunnerConfig(metaclass=options.OptionsMeta):
     """
 
     max_concurrent_checkpoints: int = attrs.field(default=10, validator=options.integer(minimum=1))
-    trigger_poll_interval: float = attrs.field(default=1.0, validator=options.number(above=0))
+    trigger_poll_interval: float = attrs.field(default=1.0, validator=options.number(above=0, finite=True))
     result_queue_size: int = attrs.field(default=1000, validator=options.integer(minimum=1))
     stop_on_error: bool = attrs.field(default=False, validator=options.flag())
     max_consecutive_failures: int = attrs.field(default=10, validator=options.integer(minimum=0))

@@ -24,8 +24,8 @@ import anyio.lowlevel
 import attrs
 
 from sentrio import _options as options
-from sentrio.async_core._gather import cancelled_from_outside
 from sentrio.async_core._within import within
+from sentrio.async_core.background import is_being_cancelled
 from sentrio.async_core.limits import Limit, borrowed, check_limit
 from sentrio.checkpoint.actions.base import AsyncExecutable, acting_within, require_executor
 from sentrio.checkpoint.connections import Connections
@@ -244,12 +244,7 @@ class _Execution:
 
         async def work() -> None:
             for number in waiting:
-                try:
-                    await self._run_one(number)
-                except BaseException as exc:
-                    # On asyncio an action may raise CancelledError although nobody cancels it.
-                    if not isinstance(exc, anyio.get_cancelled_exc_class()) or cancelled_from_outside():
-                        raise
+                await self._run_one(number)
 
         async with anyio.create_task_group() as tg:
             self._cancel = tg.cancel_scope.cancel
@@ -264,7 +259,13 @@ class _Execution:
         async with nullcontext() if context.semaphore is None else borrowed(context.semaphore):
             self._begun.add(number)
             with acting_within(context.timeout, context.executor), context.connections.in_use():
-                outcome = await _execute(action, self._checkpoint_result, context.timeout)
+                try:
+                    outcome = await _execute(action, self._checkpoint_result, context.timeout)
+                except anyio.get_cancelled_exc_class():
+                    if is_being_cancelled():
+                        raise
+                    # On asyncio an action may raise CancelledError although nobody cancels it.
+                    return
         self._results[number] = outcome
         if context.cancel_on_first_error and outcome.status is ActionStatus.ERROR and self._first_error is None:
             self._first_error = outcome.action_name
@@ -333,17 +334,18 @@ def make_strategy(value: object) -> ExecutionStrategy:
     """
     if isinstance(value, ExecutionStrategy):
         return value
+    name: Any = value
     given: Any = {}
     if isinstance(value, Mapping) and len(value) == 1:
-        ((value, given),) = value.items()
-    if not isinstance(value, str) or value not in _STRATEGIES or not isinstance(given, Mapping | None):
-        nearest = suggestion(value, tuple(_STRATEGIES)) if isinstance(value, str) else ""
+        ((name, given),) = value.items()
+    if not isinstance(name, str) or name not in _STRATEGIES or not isinstance(given, Mapping | None):
+        nearest = suggestion(name, tuple(_STRATEGIES)) if isinstance(name, str) and name not in _STRATEGIES else ""
         problem = (
-            f"execution_strategy must be one of {', '.join(_STRATEGIES)}, one of them with its options, "
-            f"or a strategy, got {value!r}{nearest}"
+            f"execution_strategy must be one of {', '.join(_STRATEGIES)}, one of them with its options in a mapping, "
+            f"or a strategy, got {options.shown(value)}{nearest}"
         )
         raise OptionValueError("Checkpoint", "execution_strategy", problem)
-    if value == "pipeline" and not given:
+    if name == "pipeline" and not given:
         problem = "a pipeline needs its stages, like {pipeline: {stages: [[0, 1], [2]]}}"
         raise OptionValueError("Checkpoint", "execution_strategy", problem)
-    return _STRATEGIES[value](**(given or {}))
+    return _STRATEGIES[name](**(given or {}))

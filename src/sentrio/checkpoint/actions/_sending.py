@@ -44,7 +44,7 @@ def url_text(owner: Any, field: attrs.Attribute[Any], value: object) -> None:
         return
     try:
         parts = urlsplit(value)
-        good = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
+        good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:
         good = False
     if not good or not value.isprintable() or " " in value:

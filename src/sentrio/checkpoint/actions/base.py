@@ -46,6 +46,9 @@ logger = logging.getLogger("sentrio.checkpoint.actions")
 # on.
 _ACTION_THREADS = 40
 
+# Doubling delays leave the range of numbers some day, and that of timers before.
+_LONGEST_DELAY_SECONDS = 1e8
+
 _threads: RunVar[CapacityLimiter] = RunVar("sentrio_action_threads")
 
 ConfigT = TypeVar("ConfigT", bound=ActionConfig)
@@ -346,5 +349,7 @@ class BaseAction(Action[ConfigT]):
 
 
 def _delays(config: ActionConfig) -> Iterator[float]:
-    for retry in range(config.retry_count):
-        yield config.retry_delay_seconds * 2**retry
+    delay = config.retry_delay_seconds
+    for _ in range(config.retry_count):
+        yield min(delay, _LONGEST_DELAY_SECONDS)
+        delay = min(2 * delay, _LONGEST_DELAY_SECONDS)

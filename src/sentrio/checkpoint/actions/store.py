@@ -23,6 +23,9 @@ from sentrio.checkpoint.result import ActionResult, CheckpointResult
 # A run is named by the beginning of its id, as long as no other run of that name begins alike.
 _SHORT_IDS = (6, 12, 32)
 
+# File systems take names of 255 bytes; a run's id, a suffix and what a user writes beside it have to fit in, too.
+_MOST_BYTES_OF_A_NAME = 180
+
 
 def _text_path(value: Any) -> Any:
     return os.fspath(value) if isinstance(value, os.PathLike) else value
@@ -66,7 +69,8 @@ class StoreValidationResult(AsyncBaseAction[StoreConfig]):
 
 def safe_name(name: str) -> str:
     """Return a name that is one harmless path segment, whatever a checkpoint is called."""
-    return re.sub(r"[^\w.-]+", "_", name).lstrip(".-")[:100] or "_"
+    harmless = re.sub(r"[^\w.-]+", "_", name).lstrip(".-")[:100]
+    return harmless.encode()[:_MOST_BYTES_OF_A_NAME].decode(errors="ignore") or "_"
 
 
 def _content(result: CheckpointResult, suffix: str) -> bytes:

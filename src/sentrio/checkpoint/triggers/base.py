@@ -28,6 +28,7 @@ from anyio.lowlevel import RunVar
 
 from sentrio import _options as options
 from sentrio.async_core._checks import check_number
+from sentrio.async_core.background import is_being_cancelled
 from sentrio.async_core.clock import Clock, default_clock
 from sentrio.async_core.threads import call_sync
 from sentrio.checkpoint._configured import Configured
@@ -265,8 +266,9 @@ class TriggerWatch:
         if result is None:
             try:
                 result = await self._due()
-            except Exception:
-                self._failures += 1
+            except BaseException as exc:
+                # On asyncio a trigger may raise CancelledError although nobody cancels it.
+                self._failures += isinstance(exc, Exception) or not is_being_cancelled()
                 raise
         return self._closing(result)
 
