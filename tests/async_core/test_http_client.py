@@ -564,7 +564,7 @@ async def test_a_host_that_is_no_name_is_our_error_where_a_server_redirects_to_i
         with pytest.raises(HTTPRequestError, match=r"GET http://127.* failed at attempt \d: ") as caught:
             await client.get(url)
         assert "hunter2" not in str(caught.value)
-        assert client.slots.borrowed_tokens == 0
+        assert client.statistics().in_use == 0
         with pytest.raises(ValueError, match="no usable URL .*: Invalid IDNA hostname"):
             await client.get("http://xn--a/")
 
