@@ -64,4 +64,10 @@ def test_a_fixed_size_stays() -> None:
 
 def test_bytes_bound_it() -> None:
     assert MorselSize(bytes_per_row=10_000).wanted < 4_000
-    assert MorselSize(bytes_per_row=1e9).wanted == 256
+    assert MorselSize(bytes_per_row=1e9).wanted == 1
+
+
+def test_a_row_group_of_long_texts_is_read_in_pieces_whatever_a_piece_costs() -> None:
+    size = MorselSize(unit=50_000, bytes_per_row=10_000)
+    assert max(learnt(size, fixed=0.06, row=25e-6)) < 1_000
+    assert min(learnt(size, fixed=0.06, row=25e-6)) >= 256

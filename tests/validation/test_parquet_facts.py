@@ -27,7 +27,7 @@ from sentrio.validation.plan import SampleOptions
 from sentrio.validation.run import Validation
 from sentrio.validation.sources import parquet
 from sentrio.validation.sources.files import make_source
-from sentrio.validation.sources.footer import Footer, footer_bytes, footer_size, read_footer
+from sentrio.validation.sources.footer import DamagedFooter, Footer, footer_bytes, footer_size, read_footer
 from sentrio.validation.validators import make_validator
 
 SCHEMA: dict[str, Any] = {
@@ -207,7 +207,7 @@ def test_footers_and_rows_agree(
 
 
 def footer_of(path: Path, schema: Any) -> Footer | None:
-    steps = read_footer(footer_bytes(path, 2**30), schema)
+    steps = read_footer(footer_bytes(path, 2**30), schema, size=path.stat().st_size)
     while True:
         try:
             next(steps)
@@ -288,7 +288,7 @@ def test_values_below_and_above_every_bound_are_counted_without_reading(tmp_path
     assert [check.failed_count for check in result.report.checks] == [50_000, 50_000]
 
 
-def test_a_damaged_footer_tells_nothing_or_something_and_never_raises(tmp_path: Path) -> None:
+def test_a_damaged_footer_tells_nothing_or_something_or_that_it_is_damaged(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     frame = pl.DataFrame({"id": range(1000), "t": ["a", "b"] * 500, "l": [[1]] * 1000})
     frame.write_parquet(path, row_group_size=100)
@@ -302,11 +302,33 @@ def test_a_damaged_footer_tells_nothing_or_something_and_never_raises(tmp_path: 
         path.write_bytes(content)
         try:
             footer_of(path, frame.schema)
+        except DamagedFooter:
+            continue
         except Exception as exc:
             raise AssertionError(f"seed {seed}") from exc
     for broken in (b"", b"PAR1", sound[:-8], sound[:-8] + b"\xff\xff\xff\xff" + b"PAR1", sound[:100] + sound[-8:]):
         path.write_bytes(broken)
         assert footer_of(path, frame.schema) is None
+
+
+def test_columns_that_can_not_be_where_the_footer_says(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Polars would panic on them, and say so on standard error."""
+    path = tmp_path / "a.parquet"
+    pl.DataFrame({"id": range(20_000), "t": ["a", "b"] * 10_000}).write_parquet(path, row_group_size=4000)
+    sound = path.read_bytes()
+    end = len(sound) - 8 - footer_size(path)
+    # In the compact encoding these are 4,000 and 4,001; the first of them is the first column's number of values.
+    longer = sound[:end] + sound[end:].replace(b"\xc0\x3e", b"\xc2\x3e", 1)
+    for content, problem in (
+        (sound[:100] + sound[end - 100 :], "column 'id' lies beyond the end of the file"),
+        (longer, "column 'id' has 4,001 values in a row group of 4,000 rows"),
+    ):
+        path.write_bytes(content)
+        result = sentrio.check(path, [{"mean": {"column": "id", "min": 0}}, "not_null"])
+        assert result.status == "error"
+        assert result.error is not None
+        assert result.error.endswith(f"not a readable Parquet file: {problem}")
+    assert capfd.readouterr().err == ""
 
 
 def test_extremes_without_an_order_or_cut_short_are_not_known(tmp_path: Path) -> None:

@@ -56,6 +56,7 @@ class Known:
     :param pieces: row groups, with the number of rows of each that belong to the part
     :param first_row: number of the first row within the source
     :param ahead: returns a frame of about so many rows that begins where the part does, and its exact height
+    :param scattered: whether it lies in several files, which each query opens anew, so that one query is enough
     """
 
     def __init__(
@@ -64,8 +65,10 @@ class Known:
         pieces: Sequence[tuple[RowGroup, int]],
         first_row: int = 0,
         ahead: Callable[[int], tuple[pl.LazyFrame, int]] | None = None,
+        *,
+        scattered: bool = False,
     ) -> None:
-        self.first_row, self.ahead = first_row, ahead
+        self.first_row, self.ahead, self.scattered = first_row, ahead, scattered
         self.rows = sum(rows for _, rows in pieces)
         self._schema, self._pieces = schema, [piece for piece in pieces if piece[1]]
         self._facts: dict[str, Facts] = {}

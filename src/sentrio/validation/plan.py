@@ -283,6 +283,8 @@ def _filters(group: Group, states: Sequence[Any], known: Known) -> list[int]:
     Polars asks a filter only of the dictionary of a column, not of each row. That pays if nothing else needs
     the column's values.
     """
+    if known.scattered:
+        return []
     left = [place for place, state in enumerate(states) if state is UNKNOWN]
     alone = [
         place

@@ -22,8 +22,9 @@ from sentrio.validation.sources.base import Morsel, Reader
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-# A cancelled run waits this long for the morsels in flight, which are shorter; then it leaves them behind.
-GRACE_SECONDS = 0.1
+# A cancelled run waits this long for the morsels in flight, which are shorter; then it leaves them behind. With what
+# it takes to notice that, it is back within 100 ms.
+GRACE_SECONDS = 0.07
 
 # What one morsel should take: long enough that starting a query does not count, short enough to be the
 # longest wait after a cancellation.
@@ -38,6 +39,8 @@ _COLD_SECONDS = 0.5
 # Up to here a machine that is busy with something else is a likelier cause than the rows.
 _BUSY_SECONDS = 0.3
 _TARGET_BYTES = 32 * 2**20
+# Pieces of rows that are too large to be read together: what these cost is their bytes.
+_PIECE_BYTES = 8 * 2**20
 _FIRST_ROWS = 65_536
 _LARGEST_UNIT = 4 * _FIRST_ROWS
 _LEAST_ROWS = 256
@@ -86,10 +89,18 @@ class MorselSize:
         """The number of rows to ask for."""
         if self.fixed is not None:
             return self.fixed
-        rows = self.rows
-        if self.bytes_per_row:
-            rows = min(rows, self.most_bytes / self.bytes_per_row)
-        return max(_LEAST_ROWS, int(rows))
+        return max(1, int(min(max(_LEAST_ROWS, self.rows), self._most)))
+
+    @property
+    def _heavy(self) -> bool:
+        """Whether the rows of a unit are too large for one morsel, by their bytes."""
+        return self.unit > 1 and (self.bytes_per_row or 0) * self.unit > max(self.most_bytes, _TARGET_BYTES)
+
+    @property
+    def _most(self) -> float:
+        if not self.bytes_per_row:
+            return math.inf
+        return (min(self.most_bytes, _PIECE_BYTES) if self._heavy else self.most_bytes) / self.bytes_per_row
 
     def learn(self, rows: int, seconds: float) -> None:
         """Take in how long a morsel took."""
@@ -100,7 +111,8 @@ class MorselSize:
             self.warming -= 1
             if seconds > _TARGET_SECONDS:
                 return
-        if rows >= self.unit:
+        unit = 1 if self._heavy else self.unit
+        if rows >= unit:
             self._whole = min(self._whole, seconds / rows)
         else:
             self._piece = min(self._piece, seconds / rows)
@@ -108,9 +120,9 @@ class MorselSize:
         useless = self._whole < math.inf and math.inf > self._piece > _USELESS * self._whole
         least: float = _LEAST_TIMED_ROWS
         if useless:
-            least = self.unit
+            least = unit
         elif seconds < _BUSY_SECONDS:
-            least = max(least, min(self.unit, _LARGEST_UNIT) / 4)
+            least = max(least, min(unit, _LARGEST_UNIT) / 4)
         ideal = rows * _TARGET_SECONDS / seconds
         if seconds < _TARGET_SECONDS:
             self.rows = max(min(ideal, self.rows * 2), self.rows, least)

@@ -19,7 +19,7 @@ import polars as pl
 
 from sentrio.errors import SourceError
 from sentrio.validation.sources.base import UNREADABLE
-from sentrio.validation.sources.csv_chunks import ChunkReader
+from sentrio.validation.sources.csv_chunks import ChunkReader, beginning
 from sentrio.validation.sources.csv_lines import count_fields
 from sentrio.validation.sources.options import SourceOptions
 from sentrio.validation.sources.scratch import is_packed, no_zeros
@@ -60,14 +60,24 @@ class CsvSource(TextSource):
         """Tell the types of the columns from the first rows."""
         path = self.readable[0]
         self._check_header(path)
-        head = self.scan(path).head(TOLD_BY).collect()
-        told = self.scan(path, infer_schema=True, infer_schema_length=TOLD_BY).collect_schema()
+        part = self._beginning(path, TOLD_BY + 1)
+        head = self.scan(part).head(TOLD_BY).collect()
+        if part is not path and head.height < TOLD_BY and len(part) < path.stat().st_size:
+            head = self.scan(path).head(TOLD_BY).collect()
+            part = path
+        told = self.scan(part, infer_schema=True, infer_schema_length=TOLD_BY).collect_schema()
         return told_types(self.label, told, head, self.options.schema)
+
+    def _beginning(self, path: Any, rows: int) -> Any:
+        """Return the first bytes of a file, or its path where they do not suffice: Polars would read far more."""
+        if isinstance(path, str) or is_packed(path):
+            return path
+        return beginning(path, rows, self.options.quote_char) or path
 
     def _check_header(self, path: Any) -> None:
         if not self.options.has_header:
             return
-        names = self.scan(path, has_header=False, null_values=None).head(1).collect()
+        names = self.scan(self._beginning(path, 1), has_header=False, null_values=None).head(1).collect()
         first: dict[str, int] = {}
         for number, name in enumerate(names.row(0) if names.height else (), 1):
             if first.setdefault(name, number) != number:

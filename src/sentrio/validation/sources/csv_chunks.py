@@ -7,7 +7,7 @@ without reading the file a second time.
 
 from __future__ import annotations
 
-__all__ = ("ChunkReader",)
+__all__ = ("ChunkReader", "beginning")
 
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +26,7 @@ _MOST_BYTES = 2**24
 _LONGEST_ROW = 2**27
 # Where the end of the last row of a piece is looked for before the piece is read.
 _TAIL = 2**12
+_COUNTED = 2**20
 _MARK = b"\xef\xbb\xbf"
 # Rarely more rows than asked for, lest a few of them are left over each time.
 _MODEST = 0.97
@@ -109,7 +110,7 @@ class ChunkReader:
                 return data if length == len(data) else data[:length]
             size *= 2
             if size > _LONGEST_ROW:
-                raise Suspicious("a row has no end")
+                raise Suspicious("CSV malformed: a row does not end")
         return self._bytes(file, self._end - self._at)
 
     def _bytes(self, file: IO[bytes], size: int) -> bytes:
@@ -160,5 +161,26 @@ def _whole_rows(data: bytes, quote: bytes) -> int:
 
 
 def _count(data: bytes, byte: bytes) -> int:
-    """Return how often a byte occurs. Polars counts twice as fast as Python does."""
-    return int((pl.Series([data]).cast(pl.List(pl.UInt8)).explode() == byte[0]).sum())
+    """Return how often a byte occurs: Polars counts faster than Python does, in pieces that stay in the cache."""
+    found = 0
+    for at in range(0, len(data), _COUNTED):
+        piece = pl.Series([data[at : at + _COUNTED]], dtype=pl.Binary)
+        found += int((piece.cast(pl.List(pl.UInt8))[0] == byte[0]).sum())
+    return found
+
+
+def beginning(path: Path, rows: int, quote: str | None) -> bytes | None:
+    """Return the beginning of a file that holds about so many whole rows, or all of it.
+
+    :return: ``None`` if rows are so long, or so many lines belong to one, that nothing is won by that
+    """
+    with path.open("rb", buffering=0) as file:
+        data = file.read(_LEAST_BYTES)
+        if rows > 1:
+            size = int(1.1 * rows * len(data) / max(1, data.count(b"\n")))
+            if size > _MOST_BYTES:
+                return None
+            data += file.read(max(0, size - len(data)))
+        whole = not file.read(1)
+    data = data if whole else data[: _whole_rows(data, (quote or "").encode())]
+    return data if data and (whole or data.count(b"\n") > rows) else None

@@ -8,8 +8,9 @@ said of NaN), the extremes of old writers, whose order nobody defined.
 
 from __future__ import annotations
 
-__all__ = ("Footer", "footer_bytes", "footer_size", "read_footer")
+__all__ = ("DamagedFooter", "Footer", "footer_bytes", "footer_size", "read_footer")
 
+import math
 import os
 from collections.abc import Generator, Mapping
 from pathlib import Path
@@ -32,6 +33,8 @@ _STEP = 2**17
 # The fields of a footer that are read, and the only order of extremes that anybody defined.
 _SCHEMA, _ROWS, _ROW_GROUPS, _KEY_VALUES, _COLUMN_ORDERS = 2, 3, 4, 5, 7
 _TYPE_ORDER = 1
+# Fields of a chunk: how many values, bytes once unpacked and in the file, where pages begin and the dictionary.
+_VALUES, _UNPACKED_BYTES, _BYTES, _PAGES, _DICTIONARY = 5, 6, 7, 9, 11
 # The last of the fields of a chunk that come before its sizes.
 _REPEATED_FIELDS = 4
 
@@ -40,6 +43,13 @@ _REQUIRED, _REPEATED = 0, 2
 _DATE, _UNITS = 6, {9: "ms", 10: "us"}  # converted types
 _UNSIGNED, _SIGNED = range(11, 15), range(15, 19)
 _LOGICAL_UNITS = {1: "ms", 2: "us", 3: "ns"}
+
+
+_Place = tuple[int, int, int]  # number of values, first byte, bytes
+
+
+class DamagedFooter(Exception):
+    """A footer that contradicts itself or its file, on which Polars would panic."""
 
 
 @attrs.define
@@ -94,22 +104,24 @@ def footer_bytes(path: Path, most: int) -> bytes:
 
 
 def read_footer(
-    data: bytes, schema: Mapping[str, pl.DataType], like: Footer | None = None
+    data: bytes, schema: Mapping[str, pl.DataType], like: Footer | None = None, size: int | None = None
 ) -> Generator[None, None, Footer | None]:
     """Return what a footer says of the columns of ``schema``, or ``None`` if it is not understood.
 
     A large footer takes several steps.
 
     :param like: a footer that was read before with this schema, probably of a file with the same columns
+    :param size: of the file in bytes, within which the columns must lie; ``None``: not known
+    :raises DamagedFooter: if the columns of ``schema`` can not be where it says, or as long
     """
     try:
-        return (yield from _parse(data, schema, like))
+        return (yield from _parse(data, schema, like, math.inf if size is None else size))
     except (AttributeError, IndexError, KeyError, TypeError, ValueError, OverflowError, RecursionError):
         return None  # damaged or written by somebody else's rules; Polars decides whether the file can be read
 
 
 def _parse(
-    data: bytes, schema: Mapping[str, pl.DataType], like: Footer | None
+    data: bytes, schema: Mapping[str, pl.DataType], like: Footer | None, size: float
 ) -> Generator[None, None, Footer | None]:
     rows = -1
     written = more = b""
@@ -130,7 +142,7 @@ def _parse(
         elif last == _ROW_GROUPS:
             count, at, _ = _list(data, at)
             for _ in range(count):
-                group, at = _group(data, at, columns)
+                group, at = _group(data, at, columns, size)
                 groups.append(group)
                 if at - begin > _STEP:
                     yield
@@ -198,9 +210,9 @@ def _extremes(element: dict[int, Any], dtype: pl.DataType) -> tuple[int, bool]:
     return 0, True
 
 
-def _group(data: bytes, at: int, columns: list[_Column]) -> tuple[RowGroup, int]:
+def _group(data: bytes, at: int, columns: list[_Column], size: float) -> tuple[RowGroup, int]:
     last, rows = 0, -1
-    found: list[tuple[int, Chunk]] = []
+    found: list[tuple[_Place, Chunk]] = []
     while data[at]:
         last, kind, at = _field(data, at, last)
         if last == 1:
@@ -208,37 +220,42 @@ def _group(data: bytes, at: int, columns: list[_Column]) -> tuple[RowGroup, int]
             if count != len(columns):
                 raise ValueError("chunks and columns do not match")
             for column in columns:
-                values, chunk, at = _chunk(data, at, column)
-                found.append((values, chunk))
+                place, chunk, at = _chunk(data, at, column)
+                found.append((place, chunk))
         elif last == 3:
             rows, at = _integer(data, at)
         else:
             at = _skip(data, at, kind)
     if rows < 0:
         raise ValueError("a row group without a number of rows")
-    chunks = {
-        column.name: chunk if values == rows and (chunk.nulls is None or 0 <= chunk.nulls <= rows) else Chunk(None)
-        for column, (values, chunk) in zip(columns, found, strict=True)
-        if column.name is not None
-    }
+    chunks = {}
+    for column, ((values, begin, length), chunk) in zip(columns, found, strict=True):
+        if column.name is None:
+            continue
+        if values != rows:
+            raise DamagedFooter(f"column {column.name!r} has {values:,} values in a row group of {rows:,} rows")
+        if begin < 0 or length < 0 or begin + length > size:
+            raise DamagedFooter(f"column {column.name!r} lies beyond the end of the file")
+        chunks[column.name] = chunk if chunk.nulls is None or 0 <= chunk.nulls <= rows else Chunk(None)
     return RowGroup(rows, chunks), at + 1
 
 
-def _chunk(data: bytes, at: int, column: _Column) -> tuple[int, Chunk, int]:
-    """Read one column chunk: its number of values, what is known of them, and where the next one begins."""
+def _chunk(data: bytes, at: int, column: _Column) -> tuple[_Place, Chunk, int]:
+    """Read one column chunk: its place, what is known of its values, and where the next one begins."""
     last = 0
-    values, chunk = -1, Chunk(None)
+    place, chunk = (-1, -1, -1), Chunk(None)
     while data[at]:
         last, kind, at = _field(data, at, last)
         if last == 3 and kind == _STRUCT:
-            values, chunk, at = _metadata(data, at, column)
+            place, chunk, at = _metadata(data, at, column)
         else:
             at = _skip(data, at, kind)
-    return values, chunk, at + 1
+    return place, chunk, at + 1
 
 
-def _metadata(data: bytes, at: int, column: _Column) -> tuple[int, Chunk, int]:
-    last, values, size, dictionary = 0, -1, 0, False
+def _metadata(data: bytes, at: int, column: _Column) -> tuple[_Place, Chunk, int]:
+    last = 0
+    numbers: dict[int, int] = {}
     statistics: dict[int, Any] = {}
     begin, repeated = at, column.repeated
     if repeated and data.startswith(repeated, at):
@@ -251,17 +268,8 @@ def _metadata(data: bytes, at: int, column: _Column) -> tuple[int, Chunk, int]:
             at += 1
         else:
             last, at = _integer(data, at + 1)
-        if last == 5:
-            values, at = _integer(data, at)
-            continue
-        if last == 6:
-            size, at = _integer(data, at)
-            continue
         if kind == 5 or kind == 6:
-            dictionary = dictionary or last == 11
-            while data[at] > 127:
-                at += 1
-            at += 1
+            numbers[last], at = _integer(data, at)
         elif last == 12 and column.name is not None:
             statistics, at = _struct(data, at)
         else:
@@ -274,7 +282,10 @@ def _metadata(data: bytes, at: int, column: _Column) -> tuple[int, Chunk, int]:
         high = _extreme(statistics.get(5), statistics.get(7), column)
         if low is None or high is None or low > high:
             low = high = None
-    return values, Chunk(0 if column.required else statistics.get(3), low, high, dictionary, size), at + 1
+    nulls = 0 if column.required else statistics.get(3)
+    chunk = Chunk(nulls, low, high, _DICTIONARY in numbers, numbers.get(_UNPACKED_BYTES, 0))
+    place = numbers.get(_VALUES, -1), numbers.get(_DICTIONARY, numbers.get(_PAGES, -1)), numbers.get(_BYTES, -1)
+    return place, chunk, at + 1
 
 
 def _extreme(value: bytes | None, exact: bool | None, column: _Column) -> int | None:

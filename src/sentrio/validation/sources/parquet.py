@@ -6,7 +6,7 @@ __all__ = ("ParquetReader", "ParquetSource")
 
 from base64 import b64decode
 from bisect import bisect_right
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
@@ -18,13 +18,15 @@ from sentrio.errors import SourceError
 from sentrio.validation.facts import Known, RowGroup
 from sentrio.validation.sources.base import UNREADABLE, Description, Morsel, Reader, Source
 from sentrio.validation.sources.files import FileSet
-from sentrio.validation.sources.footer import Footer, footer_bytes, read_footer
+from sentrio.validation.sources.footer import DamagedFooter, Footer, footer_bytes, read_footer
 from sentrio.validation.sources.ipc_layout import check_schema
 from sentrio.validation.sources.options import SourceOptions
 from sentrio.validation.wording import first_line
 
 # How much larger decoded rows are than the file's, as a first guess; what matters is the order of magnitude.
 _UNPACKED = 3.0
+# What is smaller than that in the file stands there once and is referred to; or the footer is damaged.
+_MOST_UNPACKED = 300.0
 # Reading a byte of a footer here takes about as long as Polars takes for so many values.
 _VALUES_PER_FOOTER_BYTE = 16
 # A footer up to this size is read sooner than Polars answers two questions about the file.
@@ -97,7 +99,9 @@ class ParquetReader(Reader):
 
     blocking = False
 
-    def __init__(self, files: list[ParquetFile], schema: Mapping[str, pl.DataType]) -> None:
+    def __init__(
+        self, files: list[ParquetFile], schema: Mapping[str, pl.DataType], stored: float | None = None
+    ) -> None:
         self._files, self._schema = files, schema
         self._file = self._offset = self._index = self._row = 0
         groups = [group for file in files for group in file.groups or () if group.rows]
@@ -105,6 +109,8 @@ class ParquetReader(Reader):
         # What compresses well is far larger than the file lets one think: texts of kilobytes, say.
         sizes = (sum(chunk.bytes for chunk in group.chunks.values()) / group.rows for group in groups)
         self.bytes_per_row = max(sizes, default=None)
+        if self.bytes_per_row is not None and stored is not None:
+            self.bytes_per_row = min(self.bytes_per_row, stored * _MOST_UNPACKED)
 
     def read(self, rows: int) -> Morsel | None:
         """Return the next piece of a file, or several small files; of files without rows, one morsel without."""
@@ -116,7 +122,7 @@ class ParquetReader(Reader):
             self._index = 1
             return Morsel(0, 0, 0, self._files[0].frame.head(0))
         file = self._files[self._file]
-        ahead = None
+        ahead, scattered = None, False
         if self._offset or file.rows > rows:
             ahead = partial(file.ahead, self._offset)
             length = file.length(self._offset, rows)
@@ -129,7 +135,10 @@ class ParquetReader(Reader):
             found = [each.pieces(0, each.rows) for each in files]
             pieces = [piece for each in found for piece in each or ()] if None not in found else None
             self._file += len(files)
-        known = Known(self._schema, pieces, self._row, ahead) if pieces is not None else None
+            scattered = len(files) > 1
+        known = None
+        if pieces is not None:
+            known = Known(self._schema, pieces, self._row, ahead, scattered=scattered)
         morsel = Morsel(self._index, self._row, length, frame, known)
         self._index += 1
         self._row += length
@@ -167,15 +176,25 @@ class ParquetSource(Source):
                 yield
             # Of many small files the footer tells at once what Polars would be asked for twice.
             data = footer_bytes(path, _SMALL_FOOTER) if len(found.paths) > 1 else b""
-            footer = (yield from read_footer(data, self._schema, like)) if data and like is not None else None
+            footer = (yield from self._footer(data, path, self._schema, like)) if data and like is not None else None
             if footer is not None and like is not None and footer.stored == like.stored:
                 self._files.append(ParquetFile(path, footer.rows))
                 self._files[-1].tell(footer)
                 continue
             self._files.append(self._look(found, path))
             if data and like is None:
-                like = yield from read_footer(data, self._schema)
+                like = yield from self._footer(data, path, self._schema)
                 self._files[-1].tell(like)
+
+    def _footer(
+        self, data: bytes, path: Path, schema: Mapping[str, pl.DataType], like: Footer | None = None
+    ) -> Generator[None, None, Footer | None]:
+        assert self._found is not None
+        try:
+            return (yield from read_footer(data, schema, like, path.stat().st_size))
+        except DamagedFooter as exc:
+            problem = f"{self._found.display(path)}not a readable Parquet file: {exc}"
+            raise SourceError(self.label, problem) from None
 
     def _look(self, found: FileSet, path: Path) -> ParquetFile:
         frame = _scan(path)
@@ -206,11 +225,12 @@ class ParquetSource(Source):
                 yield
             if file.groups is None:
                 worth = int(file.rows * len(schema) / _VALUES_PER_FOOTER_BYTE)
-                file.tell((yield from read_footer(footer_bytes(file.path, max(worth, _SMALL_FOOTER)), schema)))
+                data = footer_bytes(file.path, max(worth, _SMALL_FOOTER))
+                file.tell((yield from self._footer(data, file.path, schema)))
 
     def open(self, description: Description) -> Reader:
         """Begin a pass."""
-        return ParquetReader(self._files, self._schema)
+        return ParquetReader(self._files, self._schema, description.bytes_per_row)
 
     def verify(self) -> Iterator[None]:
         """Check that no file changed meanwhile."""

@@ -27,6 +27,8 @@ from sentrio.validation.wording import first_line
 TOLD_BY = 10_000
 # The first bytes, which show whether a file is text at all.
 _LOOKED_AT = 2**16
+# Files that are looked at in one step.
+_FILES_AT_ONCE = 16
 
 
 class TextSource(Source):
@@ -67,21 +69,24 @@ class TextSource(Source):
             return
         yield
         self._files = find_files(self.options, self._base, self.format)
-        for path in self.files.paths:
+        paths: list[Any] = list(self.files.paths)
+        for number, path in enumerate(paths):
             if isinstance(path, str) or self._look(path):
                 self.readable.append(path)
             else:
                 copy, target = self._scratch.make(f".{self.format}")
                 self.readable.append(copy)
                 yield from transcoded(partial(self.files.error, path), path, self._encoding, target)
-            yield
+            if number % _FILES_AT_ONCE == 0:
+                yield
         try:
             self.types = self.told()
         except UNREADABLE as exc:
             yield from self.explained(exc)
-        for path, real in zip(self.readable, self.files.paths, strict=True):
+        for number, (path, real) in enumerate(zip(self.readable, self.files.paths, strict=True)):
             self.check_columns(path, real)
-            yield
+            if number % _FILES_AT_ONCE == 0:
+                yield
 
     @property
     def _encoding(self) -> str:

@@ -13,7 +13,9 @@ import polars as pl
 from sentrio.errors import OptionValueError
 from sentrio.validation import wording
 from sentrio.validation.metrics import Count, Matching, Metric
-from sentrio.validation.validators._base import RowRule, Schema, fits
+from sentrio.validation.validators._base import Check, RowRule, Schema, fits
+
+_FEW = 8
 
 
 def _values(owner: Any, field: attrs.Attribute[Any], values: object) -> None:
@@ -45,6 +47,7 @@ class InSet(RowRule):
 
     validator_name: ClassVar[str] = "in_set"
     aliases: ClassVar[tuple[str, ...]] = ("accepted_values",)
+    refuses: ClassVar[bool] = False  #: whether the values are those that fail
 
     values: tuple[Any, ...] = attrs.field(converter=_sequence, validator=_values)
 
@@ -96,6 +99,16 @@ class InSet(RowRule):
         """Return the counts; the count of values costs less than that of the answers."""
         return {"failed": Matching(~passes), "evaluated": Count(column)}
 
+    def bind_column(self, name: str, dtype: pl.DataType) -> Check:
+        """Return the check of one column."""
+        check = super().bind_column(name, dtype)
+        if isinstance(dtype, pl.String) and len(self.values) <= _FEW:
+            # Comparisons with a few texts take half the time of a look into a list.
+            found = pl.any_horizontal(pl.col(name) == value for value in self.values)
+            summed = found if self.refuses else ~found
+            check.metrics = {**check.metrics, "failed": Matching(~self.passes(pl, name, dtype), summed=summed)}
+        return check
+
     @property
     def requirement(self) -> str:
         """The values."""
@@ -111,6 +124,7 @@ class NotInSet(InSet):
 
     validator_name: ClassVar[str] = "not_in_set"
     aliases: ClassVar[tuple[str, ...]] = ()
+    refuses: ClassVar[bool] = True
 
     def passes(self, nw: Any, column: str, dtype: pl.DataType) -> Any:
         """Return whether the value is outside the set."""

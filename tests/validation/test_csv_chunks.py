@@ -1,0 +1,204 @@
+"""CSV read by pieces gives the rows that Polars reads of the whole file, however the pieces are cut."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import sentrio
+from sentrio.validation.sources import csv_chunks
+from sentrio.validation.sources.base import Morsel
+from sentrio.validation.sources.files import make_source
+
+
+@attrs.frozen
+class Written:
+    """How a file is written."""
+
+    separator: str
+    quote: str | None
+    quoting: Literal[0, 1]
+    end: str
+    mark: bool
+    header: bool
+    ended: bool  #: whether the last line ends with a line break
+
+    def bytes(self, rows: list[list[str]]) -> bytes:
+        """Return the file."""
+        file = io.StringIO()
+        if self.quote is None:
+            file.write("".join(self.separator.join(row) + self.end for row in rows))
+        else:
+            writer = csv.writer(
+                file, delimiter=self.separator, quotechar=self.quote, quoting=self.quoting, lineterminator=self.end
+            )
+            writer.writerows(rows)
+        text = file.getvalue()
+        if not self.ended and rows and rows[-1][-1]:
+            text = text.removesuffix(self.end)
+        return (b"\xef\xbb\xbf" if self.mark else b"") + text.encode()
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What a reader is told."""
+        return {"separator": self.separator, "quote_char": self.quote, "has_header": self.header}
+
+
+styles = st.builds(
+    Written,
+    separator=st.sampled_from([",", ";", "\t"]),
+    quote=st.sampled_from(['"', "'", None]),
+    quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
+    end=st.sampled_from(["\n", "\r\n"]),
+    mark=st.booleans(),
+    header=st.booleans(),
+    ended=st.booleans(),
+)
+#: marks, quotes, separators and line breaks among ordinary letters
+LETTERS = st.sampled_from(["a", "b", "ä", "\ufeff", " ", '"', "'", ",", ";", "\t", "\n"])
+
+
+@st.composite
+def files(draw: st.DrawFn) -> tuple[Written, list[list[str]]]:
+    """Return a style, and rows of texts that it can write; the first names the columns."""
+    style = draw(styles)
+    width = draw(st.integers(1, 4))
+    text = st.text(LETTERS, max_size=6)
+    if style.quote is None:
+        text = text.map(
+            lambda given: given.replace(style.separator, "").replace("\n", "").replace('"', "").replace("'", "")
+        )
+    if width == 1:
+        text = text.filter(bool)  # an empty line, which the standard library would quote
+    rows = draw(st.lists(st.lists(text, min_size=width, max_size=width), min_size=1, max_size=25))
+    return style, [[f"c{number}" for number in range(width)], *rows] if style.header else rows
+
+
+def morsels(source: dict[str, Any], rows: int) -> list[Morsel]:
+    """Return all morsels of a source."""
+    found = make_source(source)
+    for _ in found.prepare():
+        pass
+    reader = found.open(found.describe())
+    try:
+        read = []
+        while (morsel := reader.read(rows)) is not None:
+            read.append(morsel)
+        for _ in found.verify():
+            pass
+        return read
+    finally:
+        reader.close()
+        found.close()
+
+
+def rows_of(found: list[Morsel]) -> list[tuple[Any, ...]]:
+    """Return the rows of some morsels."""
+    return pl.concat([morsel.frame.lazy() for morsel in found]).collect().rows()
+
+
+def small_pieces(patch: pytest.MonkeyPatch, least: int) -> None:
+    """Have pieces begin with so few bytes."""
+    patch.setattr(csv_chunks, "_LEAST_BYTES", least)
+    patch.setattr(csv_chunks, "_MOST_BYTES", least)
+    patch.setattr(csv_chunks, "_TAIL", min(4, least))
+    patch.setattr(csv_chunks, "_COUNTED", 5)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(file=files(), least=st.integers(1, 60), rows=st.integers(1, 30))
+def test_pieces_are_the_rows_that_polars_reads_of_the_whole(
+    file: tuple[Written, list[list[str]]], least: int, rows: int, tmp_path: Path
+) -> None:
+    style, cells = file
+    path = tmp_path / "a.csv"
+    path.write_bytes(style.bytes(cells))
+    whole = pl.read_csv(path, infer_schema=False, **style.options)
+    source = {"path": path, "schema": dict.fromkeys(whole.columns, "string"), **style.options}
+    with pytest.MonkeyPatch.context() as patch:
+        small_pieces(patch, least)
+        read = morsels(source, rows)
+    assert rows_of(read) == whole.rows()
+    assert [morsel.first_row for morsel in read] == [sum(each.rows for each in read[:i]) for i in range(len(read))]
+    assert all(morsel.rows <= rows for morsel in read)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(file=files(), least=st.integers(1, 60), data=st.data())
+def test_a_line_that_lacks_fields_is_found_among_those_that_end_with_nulls(
+    file: tuple[Written, list[list[str]]], least: int, data: st.DataObject, tmp_path: Path
+) -> None:
+    style, cells = file
+    if len(cells[0]) == 1:
+        return
+    for row in cells[1:]:
+        nulls = data.draw(st.integers(1, len(row)))
+        row[-nulls:] = [""] * nulls
+    path = tmp_path / "a.csv"
+    short = data.draw(st.none() | st.integers(1, len(cells) - 1)) if len(cells) > 1 else None
+    if short is not None:
+        cells[short] = cells[short][: data.draw(st.integers(1, len(cells[short]) - 1))]
+        if not "".join(cells[short]):
+            cells[short][0] = "x"
+    path.write_bytes(style.bytes(cells))
+    with pytest.MonkeyPatch.context() as patch:
+        small_pieces(patch, least)
+        result = sentrio.check({"path": path, **style.options}, [{"row_count": {"min": 0}}], morsel_rows=3)
+    if short is None:
+        assert result.status == "success", result.error
+        assert result.report is not None
+        assert result.report.row_count == len(cells) - style.header
+    else:
+        assert result.status == "error"
+        assert f"has {len(cells[short])} field" in str(result.error), result.error
+
+
+def test_a_quote_that_does_not_end_is_an_error_before_it_fills_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"a,b\n" + b"1,x\n" * 30_000 + b'2,"' + b"y,z\n" * 100_000)
+    monkeypatch.setattr(csv_chunks, "_MOST_BYTES", 2**16)
+    monkeypatch.setattr(csv_chunks, "_LONGEST_ROW", 2**17)
+    read: list[int] = []
+    piece = csv_chunks.ChunkReader._bytes
+
+    def noted(self: Any, file: Any, size: int) -> bytes:
+        read.append(size)
+        return piece(self, file, size)
+
+    monkeypatch.setattr(csv_chunks.ChunkReader, "_bytes", noted)
+    result = sentrio.check(path, ["not_null"])
+    assert result.status == "error"
+    assert "a quoted field that does not end" in str(result.error), result.error
+    assert max(read) <= 2**17
+
+
+def test_small_files_share_a_morsel(tmp_path: Path) -> None:
+    for number in range(30):
+        (tmp_path / f"{number:02}.csv").write_text(f"a,b\n{number},x\n{number},\n")
+    found = morsels({"path": str(tmp_path / "*.csv")}, 40)
+    assert len(found) <= 3
+    assert rows_of(found) == [(n // 2, None if n % 2 else "x") for n in range(60)]
+
+
+@pytest.mark.parametrize("count", [1, 2, 8, 9, 40])
+@pytest.mark.parametrize("rule", ["in_set", "not_in_set"])
+def test_sets_of_any_size_count_alike(rule: str, count: int) -> None:
+    values = [f"{'long ' * (n % 3)}{n}" for n in range(count)]
+    texts = [*values, None, "x", "", None, *values[:1]]
+    result = sentrio.check(pl.DataFrame({"t": texts}), [{rule: {"column": "t", "values": values}}])
+    assert result.report is not None
+    (found,) = result.report.checks
+    inside = sum(text in values for text in texts)
+    outside = sum(text is not None for text in texts) - inside
+    assert found.failed_count == (outside if rule == "in_set" else inside)
+    assert found.evaluated_count == inside + outside
