@@ -298,3 +298,13 @@ def test_behaves_as_its_model() -> None:
         run_state_machine_as_test(BreakerAgainstAModel, settings=settings_here)
 
     anyio.run(main)
+
+
+def test_works_where_no_event_loop_runs() -> None:
+    breaker = CircuitBreaker(failure_threshold=1, recovery_timeout=60)
+    with pytest.raises(ZeroDivisionError), breaker.attempt():
+        1 / 0  # noqa: B018
+    assert breaker.state is CircuitState.OPEN
+    assert 0 < breaker.statistics().retry_in <= 60
+    with pytest.raises(CircuitOpenError):
+        breaker.attempt()

@@ -557,6 +557,18 @@ async def read_stream(client: AsyncHTTPClient, url: str, into: bytearray) -> Non
             into += piece
 
 
+@pytest.mark.parametrize("host", ["xn--a", "a" * 64])
+async def test_a_host_that_is_no_name_is_our_error_where_a_server_redirects_to_it(host: str) -> None:
+    async with serving() as server, AsyncHTTPClient(QUICK, follow_redirects=True) as client:
+        url = server.on("/", answer(302, Location=f"http://{host}/?sig=hunter2"))
+        with pytest.raises(HTTPRequestError, match=r"GET http://127.* failed at attempt \d: ") as caught:
+            await client.get(url)
+        assert "hunter2" not in str(caught.value)
+        assert client.statistics().in_use == 0
+        with pytest.raises(ValueError, match="no usable URL .*: Invalid IDNA hostname"):
+            await client.get("http://xn--a/")
+
+
 @pytest.mark.parametrize("use", ["request", "stream"])
 async def test_a_body_that_can_not_be_decoded_is_our_error_and_leaves_no_iterator(use: str) -> None:
     async def get(client: AsyncHTTPClient, url: str) -> None:

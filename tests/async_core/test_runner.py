@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
 import math
 import types
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Generator, Iterator
 from typing import Any
 
 import anyio
@@ -215,6 +216,21 @@ async def test_gather_refuses_what_is_no_coroutine_and_closes_the_others() -> No
     async with AsyncRunner() as runner:
         with pytest.raises(TypeError, match="gather needs a coroutine object, got 3"):
             await runner.gather([Gauge().work(), 3, Gauge().work()])  # type: ignore[arg-type]
+
+
+async def test_gather_closes_what_an_iterable_has_made_before_it_raises() -> None:
+    made = [Gauge().work(n) for n in range(3)]
+
+    def coros() -> Iterator[Coroutine[Any, Any, int]]:
+        yield from made[:2]
+        raise ZeroDivisionError
+
+    async with AsyncRunner() as runner:
+        with pytest.raises(ZeroDivisionError):
+            await runner.gather(coros())
+        with pytest.raises(TypeError, match="put the one that you have into a list"):
+            await runner.gather(made[2])  # type: ignore[call-overload]
+    assert {inspect.getcoroutinestate(coro) for coro in made} == {inspect.CORO_CLOSED}
 
 
 async def test_gather_refuses_what_can_run_only_once() -> None:

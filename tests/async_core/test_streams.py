@@ -560,6 +560,37 @@ async def test_errors_of_functions_come_out_and_close_the_source() -> None:
         assert probe.closed == 1
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda s: s,
+        lambda s: s.merge([]),
+        lambda s: s.map(str, max_concurrency=2),
+        lambda s: s.batch(1, timeout=10),
+    ],
+    ids=["plain", "merge", "map", "batch"],
+)
+@pytest.mark.parametrize("waits", [True, False])
+async def test_an_error_while_closing_a_source_is_raised_at_the_end_of_the_block(
+    make: Callable[[Any], Any], waits: bool
+) -> None:
+    async def numbers() -> AsyncIterator[int]:
+        try:
+            yield 1
+            if waits:
+                await anyio.sleep_forever()
+            for number in range(1000):
+                yield number
+        finally:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        async with make(AsyncStream(numbers())) as items:
+            await anext(items)
+    with pytest.raises(ZeroDivisionError):
+        await make(AsyncStream(numbers())).take(1).collect()
+
+
 @pytest.mark.parametrize("ordered", [True, False])
 async def test_a_concurrent_function_that_raises_stop_async_iteration_does_not_end_the_stream_in_silence(
     ordered: bool,

@@ -12,8 +12,10 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 
 import anyio
+import anyio.lowlevel
 import pytest
 
+from sentrio.async_core.background import async_run
 from sentrio.async_core.threads import call_sync, thread_statistics
 from sentrio.testing import Backend, cancel_everywhere
 
@@ -222,3 +224,17 @@ async def test_a_coroutine_that_an_abandoned_call_returns_is_closed() -> None:
     assert await anyio.to_thread.run_sync(returned.wait, 5)
     while thread_statistics().running:
         await anyio.sleep(0.001)
+
+
+@pytest.mark.parametrize("executor", [False, True])
+async def test_a_blocking_function_may_run_an_event_loop_of_its_own(executor: bool) -> None:
+    async def answer() -> int:
+        await anyio.lowlevel.checkpoint()
+        return 42
+
+    with ThreadPoolExecutor(1) as pool:
+        given = pool if executor else None
+        assert await call_sync(functools.partial(anyio.run, answer), executor=given) == 42
+        assert await call_sync(lambda: async_run(answer()), executor=given) == 42
+        assert await call_sync(functools.partial(anyio.run, answer, backend="trio"), executor=given) == 42
+    assert await answer() == 42

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import subprocess
 import sys
@@ -85,6 +86,21 @@ async def test_a_new_run_forgets_the_one_before(tmp_path: Path) -> None:
     await made.run_all_async(["a"])
     await made.run_all_async(["b"])
     assert list(read_results(tmp_path / "jobs")) == ["b"]
+
+
+async def test_who_retries_hears_of_sites_that_have_not_finished(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = executor(lambda name: name != "bad", tmp_path, halt="now,fail=1", max_concurrent_sites=1)
+    await made.run_all_async(["bad", "one", "two"])
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, "sentrio.pipeline"):
+        assert [each.site for each in await made.retry_failed()] == ["bad"]
+        assert "2 of the last run's 3 sites have not finished" in caplog.text
+        await executor(lambda _: None, tmp_path).resume(["bad", "one", "two"])
+        caplog.clear()
+        await made.retry_failed()
+        assert "have not finished" not in caplog.text
 
 
 async def test_a_torn_line_is_as_if_it_were_not_there(tmp_path: Path) -> None:

@@ -65,8 +65,12 @@ class Gathering:
 
     async def run(self, coros: Iterable[Coroutine[Any, Any, Any]]) -> list[Any]:
         """Run them all and return their results."""
-        given = list(coros)
+        given: list[Coroutine[Any, Any, Any]] = []
         try:
+            if isinstance(coros, Coroutine):
+                given.append(coros)
+                raise TypeError("gather needs several coroutine objects; put the one that you have into a list")
+            given.extend(coros)  # what an iterable has made before it raises stays in the list
             for coro in given:
                 require_coroutine("gather", coro)
                 if has_begun(coro):

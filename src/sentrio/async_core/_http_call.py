@@ -363,7 +363,7 @@ def _is_their_fault(exc: Exception) -> bool | None:
     if isinstance(exc, httpx.LocalProtocolError | httpx.UnsupportedProtocol | httpx.PoolTimeout):
         return None
     # It answered, though not to our liking.
-    return not isinstance(exc, httpx.TooManyRedirects | httpx.DecodingError)
+    return not isinstance(exc, httpx.TooManyRedirects | httpx.DecodingError | UnicodeError)
 
 
 def retry_after_seconds(response: httpx.Response) -> float | None:

@@ -54,9 +54,13 @@ def _private_url(value: httpx.URL | str) -> httpx.URL:
 def _parsed(url: httpx.URL | str) -> httpx.URL:
     """Return the URL of a text, or say what is wrong with it without showing it."""
     try:
-        return httpx.URL(url)
+        found = httpx.URL(url)
+        found.host  # noqa: B018  # decodes what an `xn--` name stands for
+        return found  # noqa: TRY300
     except httpx.InvalidURL as exc:
         problem = str(exc).partition(":")[0].partition(",")[0]
+    except UnicodeError:
+        problem = "Invalid IDNA hostname"
     raise ValueError(f"this is no usable URL (not shown: it may hold secrets): {problem}")
 
 

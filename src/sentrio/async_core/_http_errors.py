@@ -91,6 +91,7 @@ transport_errors: tuple[type[Exception], ...] = (
     anyio.BrokenResourceError,
     anyio.ClosedResourceError,
     anyio.EndOfStream,
+    UnicodeError,  # a host that is no name, to which a server may redirect
 )
 
 
@@ -104,6 +105,9 @@ def translate(
     """
     causes = list(_causes(exc, handled))
     problem = _describe(causes)
+    if isinstance(exc, UnicodeError):
+        problem = "its host, or the one that it was redirected to, is not the name of any"
+        return _bare(RequestFailed(method, url, attempts, problem))
     if isinstance(exc, httpx.TimeoutException):
         return _caused(TimedOut(method, url, attempts, problem), exc)
     if isinstance(exc, httpx.LocalProtocolError):

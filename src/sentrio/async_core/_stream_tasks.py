@@ -65,6 +65,7 @@ class _Outlet:
     ended: bool = False
     error: BaseException | None = None
     changed: anyio.Event | None = None
+    closing: list[BaseException] = attrs.field(factory=list)  #: errors of what was closed because it was left
 
     def reserve(self, room: _Room, *, ordered: bool) -> _Slot:
         room.used += 1
@@ -86,6 +87,13 @@ class _Outlet:
         if not self.ended:
             self.ended, self.error = True, error
             self._wake()
+
+    def fail(self, error: BaseException) -> None:
+        """End with an error, or keep it for who closes the task if that is why there is one."""
+        if cancelled_from_outside():
+            self.closing.append(error)
+        else:
+            self.end(error)
 
     def _wake(self) -> None:
         if self.changed is not None:
@@ -129,9 +137,15 @@ def _is_failure(exc: BaseException) -> bool:
 async def _run(body: Callable[[_Outlet], Awaitable[None]], outlet: _Outlet) -> None:
     try:
         await body(outlet)
+        if outlet.closing and cancelled_from_outside():
+            raise outlet.closing[0]
         outlet.end()
-    except Exception as exc:  # noqa: BLE001  # raised where the items are read
-        outlet.end(exc)
+    except BaseException as exc:
+        if cancelled_from_outside():
+            raise (outlet.closing or [exc])[0]  # noqa: B904  # whoever closes this task gets it, or the log
+        if not isinstance(exc, Exception):
+            raise
+        outlet.end(exc)  # raised where the items are read
     finally:
         # Reached before `end` only if the event loop ends, or the process is interrupted.
         outlet.end(anyio.BrokenResourceError())
@@ -188,7 +202,7 @@ class Merge:
             except BaseException as exc:
                 if not _is_failure(exc):
                     raise
-                outlet.end(exc)
+                outlet.fail(exc)
                 tasks.cancel_scope.cancel()
 
         async with anyio.create_task_group() as tasks:
@@ -218,7 +232,7 @@ class ConcurrentMap:
             except BaseException as exc:
                 if not _is_failure(exc):
                     raise
-                outlet.end(exc)
+                outlet.fail(exc)
                 tasks.cancel_scope.cancel()
 
         room = _Room(self._limit)
@@ -242,6 +256,9 @@ class ConcurrentMap:
             except StopAsyncIteration:
                 return
             except Exception as exc:  # noqa: BLE001  # as above
+                if cancelled_from_outside():
+                    outlet.fail(exc)  # of closing the source
+                    return
                 # The items before it are finished first, as they would be without concurrency.
                 await self._until_idle(room, outlet)
                 outlet.end(exc)

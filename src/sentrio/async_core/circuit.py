@@ -10,6 +10,7 @@ from __future__ import annotations
 __all__ = ("Attempt", "CircuitBreaker", "CircuitState", "CircuitStatistics")
 
 import enum
+import math
 import time
 import weakref
 from collections import deque
@@ -57,13 +58,16 @@ class CircuitStatistics:
 class _Mark:
     """A point in time that can be told apart from now, in this event loop and in a later one."""
 
-    loop: weakref.ref[Any]
+    loop: weakref.ref[Any] | None  #: ``None`` if no loop was running
     at: float
     monotonic: float
 
     @classmethod
     def now(cls) -> Self:
-        loop = anyio.lowlevel.current_token().native_token
+        try:
+            loop = anyio.lowlevel.current_token().native_token
+        except anyio.NoEventLoopError:
+            return cls(None, math.nan, time.monotonic())
         return cls(weakref.ref(loop), anyio.current_time(), time.monotonic())
 
     def elapsed(self) -> float:
@@ -73,7 +77,7 @@ class _Mark:
             loop = anyio.lowlevel.current_token().native_token
         except anyio.NoEventLoopError:
             loop = None
-        if loop is not None and self.loop() is loop:
+        if loop is not None and self.loop is not None and self.loop() is loop:
             return anyio.current_time() - self.at
         return time.monotonic() - self.monotonic
 

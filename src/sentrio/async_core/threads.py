@@ -32,6 +32,11 @@ from anyio import CapacityLimiter
 
 from sentrio.async_core._checks import close_coroutine
 
+try:
+    from sniffio import current_async_library_cvar
+except ImportError:  # trio needs it; where it is missing, AnyIO does without
+    current_async_library_cvar = None  # type: ignore[assignment]
+
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
@@ -191,6 +196,9 @@ async def call_sync(
     post = loop_poster()
     if executor is None or isinstance(executor, ThreadPoolExecutor):
         context = contextvars.copy_context()
+        # It says which event loop runs, and none does in the thread: the function may run one of its own.
+        if current_async_library_cvar is not None:
+            context.run(current_async_library_cvar.set, None)
         bound: Callable[[], T] = _Bound(context.run, (func, *args))
     else:
         bound = _Bound(func, args)  # picklable if the function and its arguments are

@@ -21,7 +21,7 @@ from sentrio.cli.sitesview import View, opened_view
 from sentrio.errors import JobLogError, OptionValueError
 from sentrio.pipeline import AsyncPipelineExecutor, PipelineConfig, SiteAttempt, SiteResult, SiteStatus
 from sentrio.pipeline import formats as site_formats
-from sentrio.pipeline.joblog import read_results
+from sentrio.pipeline.joblog import read_log
 
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 
@@ -66,7 +66,9 @@ class Wanted:
 
     def __attrs_post_init__(self) -> None:
         if self.resume and self.retry_failed:
-            problem = "--resume and --retry-failed exclude each other: the second one runs what has not finished, too"
+            problem = (
+                "--resume and --retry-failed exclude each other: run first what has not finished, then what failed"
+            )
             raise OptionValueError("sentrio", "--resume", problem)
 
     def listed(self, config: PipelineConfig) -> tuple[str, ...]:
@@ -80,7 +82,7 @@ class Wanted:
             problem = f"{flag} needs a job log: `job_log` under `pipeline`, or --job-log FILE"
             raise OptionValueError("sentrio", flag, problem)
         if self.retry_failed and not self.sites and config.job_log is not None:
-            return tuple(site for site, result in read_results(config.job_log).items() if not result.success)
+            return tuple(read_log(config.job_log).failed())
         sites = self.sites or config.sites
         if not sites:
             problem = "no sites are given: name them, as in `sentrio pipeline shop.example`, or under `sites`"

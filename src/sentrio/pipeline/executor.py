@@ -22,7 +22,7 @@ from sentrio.errors import JobLogError, OptionValueError, RunningLoopError
 from sentrio.pipeline._iterate import SiteResults
 from sentrio.pipeline._run import OnAttempt, Run, listed
 from sentrio.pipeline.config import PipelineConfig
-from sentrio.pipeline.joblog import read_results
+from sentrio.pipeline.joblog import Logged, read_log
 from sentrio.pipeline.result import SiteResult, shown
 
 logger = logging.getLogger("sentrio.pipeline")
@@ -121,7 +121,7 @@ class AsyncPipelineExecutor:
         :raises sentrio.errors.JobLogError: if the job log can not be read or written
         """
         given = listed(sites)
-        return await self._collect(given, on_progress, on_attempt, known=await self._logged())
+        return await self._collect(given, on_progress, on_attempt, known=(await self._logged()).results)
 
     async def retry_failed(
         self,
@@ -130,9 +130,10 @@ class AsyncPipelineExecutor:
         *,
         on_attempt: OnAttempt | None = None,
     ) -> list[SiteResult]:
-        """Go on with the last run of the job log: run what has failed in it, and what has not finished.
+        """Go on with the last run of the job log: run what has failed in it, and what of ``sites`` has not finished.
 
-        :param sites: which ones; ``None``: those that have failed according to the job log
+        :param sites: which ones; ``None``: those that have failed according to the job log, which does not name
+            those that have not finished; a warning in the log counts them
         :param on_progress: as for :meth:`run_detailed`; also called for results of the job log
         :param on_attempt: as for :meth:`run_detailed`
         :return: the results of all ``sites``, in their order
@@ -141,15 +142,15 @@ class AsyncPipelineExecutor:
         """
         given = None if sites is None else listed(sites)
         logged = await self._logged()
-        good = {site: result for site, result in logged.items() if result.success}
+        good = {site: result for site, result in logged.results.items() if result.success}
         if given is None:
-            given = [site for site in logged if site not in good]
+            given = logged.failed()
         return await self._collect(given, on_progress, on_attempt, known=good)
 
-    async def _logged(self) -> dict[str, SiteResult]:
+    async def _logged(self) -> Logged:
         if self.config.job_log is None:
             raise OptionValueError("pipeline", "job_log", "job_log is not set: there is nothing to go on with")
-        return await call_sync(read_results, self.config.job_log, abandon_after=_READ_SECONDS)
+        return await call_sync(read_log, self.config.job_log, abandon_after=_READ_SECONDS)
 
     async def _collect(
         self,

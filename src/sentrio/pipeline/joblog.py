@@ -6,9 +6,10 @@ once it is whole, and it is on the disk before anybody is told of the result. On
 
 from __future__ import annotations
 
-__all__ = ("JobLog", "read_results")
+__all__ = ("JobLog", "Logged", "read_log", "read_results")
 
 import json
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,17 +18,42 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import anyio
+import attrs
 
 from sentrio.async_core.threads import call_sync
 from sentrio.errors import JobLogError
 from sentrio.pipeline.result import SiteResult
 
+logger = logging.getLogger("sentrio.pipeline")
+
 # A disk that takes longer is as good as none; whoever cancels does not wait forever for it.
 _WRITE_SECONDS = 30.0
 
 
+@attrs.frozen
+class Logged:
+    """What a job log holds of the last run."""
+
+    results: dict[str, SiteResult] = attrs.field(factory=dict)  #: the last one of each site
+    sites: int = 0  #: how many it began with
+
+    def failed(self) -> list[str]:
+        """Return the sites that have failed; those that did not finish, whose names nobody knows, are logged."""
+        missing = self.sites - len(self.results)
+        if missing > 0:
+            logger.warning(
+                "%d of the last run's %d sites have not finished; to resume runs them", missing, self.sites
+            )
+        return [site for site, result in self.results.items() if not result.success]
+
+
 def read_results(path: Path) -> dict[str, SiteResult]:
-    """Return the last result of each site since the last run began; none if there is no file.
+    """Return the results of :func:`read_log`."""
+    return read_log(path).results
+
+
+def read_log(path: Path) -> Logged:
+    """Return what a job log holds of the last run; nothing if there is no file.
 
     A last line that is not whole was torn off by a crash: that site has not finished.
 
@@ -36,21 +62,22 @@ def read_results(path: Path) -> dict[str, SiteResult]:
     try:
         lines = path.read_bytes().split(b"\n")
     except FileNotFoundError:
-        return {}
+        return Logged()
     except OSError as exc:
         raise JobLogError(str(path), f"it can not be read: {exc.strerror or exc}") from exc
-    found: dict[str, SiteResult] = {}
+    found = Logged()
     for number, line in enumerate(lines[:-1], 1):
         try:
             record = json.loads(line)
             if isinstance(record, dict) and "begin" in record:
-                found.clear()
+                sites = record.get("sites")
+                found = Logged(sites=sites if isinstance(sites, int) else 0)
                 continue
             result = SiteResult.from_dict(record)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as exc:
             problem = f"line {number} is no record of a job log; name another file, or remove the line"
             raise JobLogError(str(path), problem) from exc
-        found[result.site] = result
+        found.results[result.site] = result
     return found
 
 
