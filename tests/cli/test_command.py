@@ -332,6 +332,16 @@ def test_a_url_with_a_password_shows_nowhere(sentrio: Any, tmp_path: Path) -> No
     assert "hunter" not in done.out + done.err + more.out + more.err
 
 
+@pytest.mark.parametrize("query", ["", "?token=hun.ter2", "?a=[1]*&token=hunter2"])
+@pytest.mark.parametrize("format_", ["table", "json", "junit", "github"])
+def test_the_name_of_a_check_is_no_url(sentrio: Any, query: str, format_: str) -> None:
+    url = f"http://user:hunter2@127.0.0.1:1/data/orders.csv{query}"
+    done = sentrio("check", url, "--format", format_, "-vv")
+    assert done.code == 3
+    assert "orders" in done.out
+    assert not re.search(r"hunter2|hun\.ter2|token", done.out + done.err)
+
+
 def test_logs_name_run_and_checkpoint(sentrio: Any, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("x\n1\n")
     (tmp_path / "sentrio.yaml").write_text(

@@ -18,6 +18,7 @@ from sentrio import load_config
 from sentrio.cli.init import starter
 from sentrio.errors import SourceError
 from sentrio.validation.types import is_pattern
+from tests.validation._web import serving
 
 ODD = ["", "a b", "ü", "日本", "it's", 'say "hi"', "{curly}", "${HOME}", "$${x}", "$$$", "null", "true", "1", "1.5", "-", "*", "&a",
        "#c", ": ", "a: b", "[x]", "\n", "\t", "\\", "\u2028", "\ufeff", "\x85", "<<", "~", "!t", "%y", "@", "`", "😀", "a,b", "yes"]  # fmt: skip
@@ -168,6 +169,19 @@ def test_values_that_later_rows_bring_are_read_as_text(tmp_path: Path) -> None:
     text, result = run_what_is_written(tmp_path, tmp_path / "late.csv")
     assert result.passed
     assert 'data_source: {path: "late.csv", schema: {number: string, empty: string}}' in text
+
+
+def test_a_url_is_written_as_it_is_and_names_nothing(sentrio: Any, tmp_path: Path) -> None:
+    with serving() as web:
+        web.files["data/orders.csv"] = b"a,b\n1,x\n2,y\n"
+        url = f"{web.url}/data/orders.csv?token=hun.ter2"
+        done = sentrio("init", url)
+        assert done.code == 0
+        text = (tmp_path / "sentrio.yaml").read_text()
+        assert f'data_source: "{url}"' in text
+        assert text.count("hun.ter2") == 1
+        assert "\n  orders:\n" in text
+        assert sentrio("run").code == 0
 
 
 def test_the_command(sentrio: Any, tmp_path: Path) -> None:

@@ -236,6 +236,7 @@ def check(
 ) -> None:  # fmt: skip
     """Check one file without a configuration."""
     from sentrio.checkpoint.checkpoint import Checkpoint
+    from sentrio.cli.naming import name_of
     from sentrio.cli.running import Outputs, run_checkpoints
     from sentrio.config import parse_entry
 
@@ -245,7 +246,7 @@ def check(
     entries = [parse_entry(text, "--validator") for text in validator or ["not_null"]]
     options = _source_options(source)
     checkpoint = Checkpoint(
-        name=data if set(data) & set("*?[") else Path(data).stem or data,
+        name=name_of(data),
         data_source={**options, "path": data},
         validators=entries,
         key_columns=key_column or [],
