@@ -379,6 +379,17 @@ def test_output_that_nobody_can_take_is_no_verdict(options: str) -> None:
     assert "Traceback" not in run_in_shell(f"{base} >&- 2>&-").stderr
 
 
+@pytest.mark.parametrize(
+    "options", ["--help", "run --help", "run --no-such-option", "run -c gone.yaml", "init -c /gone/x"]
+)
+def test_messages_that_nobody_can_take_are_no_verdict(options: str) -> None:
+    base = f"{sys.executable} -m sentrio {options}"
+    for streams in ("> /dev/full", "2> /dev/full", "> /dev/full 2>&1", ">&- 2>&-"):
+        done = run_in_shell(f"{base} {streams}")
+        assert done.returncode in ({0, 2} if "--help" in options else {2})
+        assert "Traceback" not in done.stderr
+
+
 def test_lines_that_end_with_a_carriage_return_alone(sentrio: Any, tmp_path: Path) -> None:
     (tmp_path / "mac.csv").write_bytes(b"a,b\r1,2\r")
     done = sentrio("check", tmp_path / "mac.csv")

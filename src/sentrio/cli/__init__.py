@@ -8,6 +8,7 @@ import os
 import sys
 
 from sentrio.cli.exits import INTERRUPTED, UNDECIDED, USAGE
+from sentrio.cli.printing import complain
 
 
 def main() -> None:
@@ -22,9 +23,14 @@ def main() -> None:
         try:
             app(prog_name="sentrio")
         except SentrioError as exc:
-            print(exc, file=sys.stderr)
+            complain(exc)
             sys.exit(UNDECIDED if isinstance(exc, SourceError) else USAGE)
+        except OSError as exc:
+            # What files and sources raise are errors of ours; this is the help, or a message about wrong options,
+            # that nobody can take.
+            complain(f"the output can not be written: {exc.strerror or exc}")
+            sys.exit(USAGE)
     except KeyboardInterrupt:
         # Before a run has begun: while modules are imported, or a configuration is read.
-        print("interrupted", file=sys.stderr)
+        complain("interrupted")
         sys.exit(INTERRUPTED)
