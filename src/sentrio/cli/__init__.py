@@ -30,7 +30,17 @@ def main() -> None:
             # that nobody can take.
             complain(f"the output can not be written: {exc.strerror or exc}")
             sys.exit(USAGE)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Exception) as exc:
         # Before a run has begun: while modules are imported, or a configuration is read.
+        if not _is_interruption(exc):
+            raise
         complain("interrupted")
         sys.exit(INTERRUPTED)
+
+
+def _is_interruption(exc: BaseException) -> bool:
+    """Tell whether Ctrl-C is behind an error: while a class is made, Python raises another one because of it."""
+    found: BaseException | None = exc
+    while found is not None and not isinstance(found, KeyboardInterrupt):
+        found = found.__cause__
+    return found is not None

@@ -48,7 +48,7 @@ class FileSet:
                 raise SourceError(label, _os_problem(exc, each, pattern)) from exc
             except UnicodeEncodeError:
                 # Polars takes paths as text.
-                problem = f"the name {ascii(str(each))} is not UTF-8 text; rename it"
+                problem = f"the name {str(each)!a} is not UTF-8 text; rename it"
                 raise SourceError(label, problem) from None
         return found
 
