@@ -1,16 +1,21 @@
 """Runs a second through pool, runner and parallel runs, beside what they are made of; ``--soak`` for leaks.
 
 A frame of three rows, one check, one asynchronous action. Everything is measured in one process, in turns, so that
-ratios mean something on a busy machine; rates are per second of CPU as well as of the clock.
+ratios mean something on a busy machine; rates are per second of CPU as well as of the clock. ``nox -s truthound``
+runs it beside truthound, with and without the files that it writes for each run.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
+import logging
 import statistics
+import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import chdir
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -20,6 +25,10 @@ import psutil
 
 from sentrio import AsyncCheckpointRunner, Checkpoint, CheckpointPool, CheckpointResult, run_checkpoints_parallel
 from sentrio.async_core.threads import call_sync
+from sentrio.validation.plan import Plan
+from sentrio.validation.run import Validation
+from sentrio.validation.sources.files import make_source
+from sentrio.validation.validators import make_validator
 
 GOOD = pl.DataFrame({"a": [1, 2, 3]})
 BAD = pl.DataFrame({"a": [1, None, 3]})
@@ -74,31 +83,51 @@ async def bare_hop(runs: int) -> None:
         await call_sync(lazy_query)
 
 
-async def with_truthound(runs: int) -> None:
-    from truthound.checkpoint.async_base import AsyncBaseAction
+async def without_action(frame: pl.DataFrame, runs: int) -> None:
+    one = Checkpoint("c", frame, ["not_null"])
+    for _ in range(runs):
+        await one.run_async()
+
+
+async def validation_alone(frame: pl.DataFrame, runs: int) -> None:
+    validators, plans = [make_validator("not_null")], dict[Any, Plan]()
+    for _ in range(runs):
+        validation = Validation(make_source(frame), validators, plans=plans)
+        await validation.run()
+        validation.report()
+
+
+async def with_truthound(runs: int, *, files: bool) -> None:
     from truthound.checkpoint.async_checkpoint import AsyncCheckpoint
     from truthound.checkpoint.async_runner import run_checkpoints_parallel as parallel
 
-    given = [AsyncCheckpoint(name=f"c{number}", data_source=GOOD, validators=["null"]) for number in range(runs)]
-    assert AsyncBaseAction is not None
-    await parallel(given, max_concurrent=10)
+    # Its project, the folder that it runs in, says whether it writes what it found, once as JSON and once as HTML.
+    with tempfile.TemporaryDirectory() as folder, chdir(folder):
+        project = anyio.Path("truthound.yaml")
+        await project.write_text(f"persist_runs: {files}\npersist_docs: {files}\n".lower())
+        given = [AsyncCheckpoint(name=f"c{number}", data_source=GOOD, validators=["null"]) for number in range(runs)]
+        await parallel(given, max_concurrent=10)
 
 
 def subjects(backend: str) -> dict[str, Callable[[int], Awaitable[None]]]:
     found: dict[str, Callable[[int], Awaitable[None]]] = {
         "bare Polars select": bare_query,
         "bare thread hop, lazy collect": bare_hop,
+        "validation alone, passing": lambda runs: validation_alone(GOOD, runs),
+        "run_async without action, passing": lambda runs: without_action(GOOD, runs),
         "run_async, passing": lambda runs: alone(GOOD, runs),
         "pool, passing": lambda runs: with_pool(GOOD, runs),
         "runner, passing": lambda runs: with_runner(GOOD, runs),
         "run_checkpoints_parallel, passing": lambda runs: in_parallel(GOOD, runs),
+        "validation alone, failing": lambda runs: validation_alone(BAD, runs),
         "run_async, failing": lambda runs: alone(BAD, runs),
         "pool, failing": lambda runs: with_pool(BAD, runs),
         "runner, failing": lambda runs: with_runner(BAD, runs),
         "run_checkpoints_parallel, failing": lambda runs: in_parallel(BAD, runs),
     }
     if backend == "asyncio" and find_spec("truthound"):
-        found["truthound, parallel (its best)"] = with_truthound
+        found["truthound, parallel, with its files"] = partial(with_truthound, files=True)
+        found["truthound, parallel, no files"] = partial(with_truthound, files=False)
     return found
 
 
@@ -108,7 +137,7 @@ async def rates(backend: str, runs: int, rounds: int) -> None:
     cpu: dict[str, list[float]] = {name: [] for name in every}
     for turn in range(rounds + 1):
         for name, subject in every.items():
-            count = min(runs, 100) if name.startswith("truthound") else runs
+            count = min(runs, 300) if name.startswith("truthound") else runs
             gc.collect()
             begun, spent = time.perf_counter(), time.process_time()
             await subject(count)
@@ -121,6 +150,16 @@ async def rates(backend: str, runs: int, rounds: int) -> None:
     for name in every:
         rate, of_cpu = statistics.median(wall[name]), statistics.median(cpu[name])
         print(f"{name:36} {rate:9,.0f} {1e6 / rate:8.0f} {1e6 / of_cpu:8.0f} {rate / hop:11.2f}")
+    took = {name: 1e6 / statistics.median(wall[name]) for name in every}
+    steps = {
+        "the select itself": took["bare Polars select"],
+        "plan, states, report": took["validation alone, passing"] - took["bare Polars select"],
+        "checkpoint, result": took["run_async without action, passing"] - took["validation alone, passing"],
+        "one action": took["run_async, passing"] - took["run_async without action, passing"],
+        "a pool's slot": took["pool, passing"] - took["run_async, passing"],
+        "a failing check and its sample": took["run_async, failing"] - took["run_async, passing"],
+    }
+    print("what a run costs: " + "; ".join(f"{what} {cost:.0f} us" for what, cost in steps.items()))
 
 
 async def soak(backend: str, runs: int) -> None:
@@ -151,6 +190,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--soak", type=int, default=0, metavar="RUNS", help="look for leaks instead")
     given = parser.parse_args()
+    logging.getLogger("sentrio").setLevel(logging.ERROR)  # nobody reads the runner's results here, and it says so
     for backend in ("asyncio", "trio"):
         if given.soak:
             anyio.run(soak, backend, given.soak, backend=backend)

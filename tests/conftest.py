@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import time
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 import sentrio.testing
+from sentrio.async_core.threads import thread_statistics
 from sentrio.testing import Backend
 
 BACKENDS = [
@@ -45,6 +48,15 @@ def backend(request: pytest.FixtureRequest) -> Backend:
     """A backend by its name, for tests that start event loops of their own."""
     name: Backend = request.param
     return name
+
+
+@pytest.fixture(autouse=True)
+def no_test_inherits_a_thread() -> Iterator[None]:
+    """Wait for calls that a test has abandoned, lest the next one counts them, or shares its processor with them."""
+    yield
+    latest = time.monotonic() + 30
+    while thread_statistics().running and time.monotonic() < latest:
+        time.sleep(0.01)
 
 
 @pytest.fixture(scope="session")

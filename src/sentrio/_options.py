@@ -153,7 +153,7 @@ def number(*, minimum: float | None = None, above: float | None = None, finite: 
         try:
             infinite = math.isinf(value)
         except OverflowError:  # an integer of hundreds of digits
-            _refuse(owner, field, value, allowed)
+            _refuse(owner, field, value, f"{allowed}, as a float can hold it")
         if finite and infinite:
             _refuse(owner, field, value, allowed)
         if (minimum is not None and value < minimum) or (above is not None and value <= above):

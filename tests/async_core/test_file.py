@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -236,6 +237,31 @@ class TestWriting:
         async with AsyncFileWriter(tmp_path / "new", "a", atomic=atomic) as writer:
             await writer.write("a")
         assert names(tmp_path) == ["file", "new"]
+
+    @pytest.mark.parametrize(("encoding", "text"), [("iso2022_jp", "日本"), ("idna", "shop.example")])
+    async def test_what_an_encoder_keeps_back_is_written_at_the_end(
+        self, tmp_path: Path, encoding: str, text: str
+    ) -> None:
+        async with AsyncFileWriter(tmp_path / "text", encoding=encoding) as writer:
+            await writer.write(text[:1])
+            await writer.write(text[1:])
+        assert (tmp_path / "text").read_bytes() == text.encode(encoding)
+
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is full")
+    async def test_an_error_while_writing_names_the_file(self, tmp_path: Path) -> None:
+        (tmp_path / "source").write_bytes(b"x" * 100_000)
+
+        async def in_place() -> None:
+            async with AsyncFileWriter("/dev/full", atomic=False) as writer:
+                await writer.write("x")
+
+        for write in (
+            in_place,
+            partial(async_write_file, "/dev/full", "x"),
+            partial(async_copy_file, tmp_path / "source", "/dev/full"),
+        ):
+            with pytest.raises(OSError, match=r"No space left on device: '/dev/full'"):
+                await write()
 
     @pytest.mark.parametrize("atomic", [True, False])
     @pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-8-sig", "latin-1"])

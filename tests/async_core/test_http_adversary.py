@@ -132,7 +132,7 @@ async def test_every_call_ends_within_its_total(use: str, fault: str, tmp_path: 
             except HTTPRequestError as exc:
                 outcome = exc
         _judge(outcome, bad, use, f"{server.url('/f')}?sig=[...]")
-        assert client.slots.borrowed_tokens == 0
+        assert client.statistics().in_use == 0
         # Whatever it met, it serves the next one.
         client.retry_policy = RetryPolicy()  # without the short total
         assert (await client.get(server.on("/well", answer(200, b"fine")), timeout=30)).text == "fine"

@@ -67,7 +67,7 @@ async def test_the_first_error_ends_the_others_and_comes_out_as_itself() -> None
         urls = [server.on(f"/stall{n}", stall()) for n in range(4)]
         with anyio.fail_after(2), pytest.raises(ValueError, match="a URL needs"):
             await async_batch_requests([*urls, "nonsense"], client=client)
-        assert client.slots.borrowed_tokens == 0
+        assert client.statistics().in_use == 0
         closed = server.url("/").replace(str(server.port), "1")
         with anyio.fail_after(2), pytest.raises(HTTPRequestError, match="ConnectError"):
             await async_batch_requests([*urls, closed], client=client)
@@ -94,7 +94,7 @@ async def test_cancelled_it_ends_all() -> None:
         with anyio.move_on_after(0.05) as scope:
             await async_batch_requests([server.on("/s", stall())] * 20, return_exceptions=True, client=client)
         assert scope.cancelled_caught
-        assert client.slots.borrowed_tokens == 0
+        assert client.statistics().in_use == 0
 
 
 @pytest.mark.parametrize("bad", [0, -1])

@@ -147,7 +147,7 @@ async def test_any_fault_ends_in_time_with_the_old_file(old: Path, name: str) ->
                 await async_download(server.url("/f?sig=hunter2"), old, client)
         assert server.count() == 2
         assert only(old) == OLD
-        assert client.slots.borrowed_tokens == 0
+        assert client.statistics().in_use == 0
 
 
 async def test_its_total_bounds_everything(old: Path) -> None:
@@ -188,7 +188,7 @@ async def test_an_error_of_its_own_leaves_the_old_file(old: Path) -> None:
             await async_download(url, old.parent / "no" / "file", client)
         with pytest.raises(IsADirectoryError):
             await async_download(url, old.parent, client)
-        assert client.slots.borrowed_tokens == 0
+        assert client.statistics().in_use == 0
 
 
 async def test_cancelled_it_leaves_the_old_file(old: Path) -> None:
@@ -326,6 +326,24 @@ async def test_decodes_what_is_encoded_all_the_same(old: Path) -> None:
         result = await async_download(url, old, client, checksum=sha256(CONTENT))
         assert only(old) == CONTENT
         assert (result.size, result.resumed) == (len(CONTENT), 0)
+
+
+@pytest.mark.parametrize(
+    ("packed", "problem"),
+    [
+        (gzip.compress(CONTENT)[:-9], "the compressed content breaks off"),
+        (gzip.compress(CONTENT) * 2, "has several parts, of which only the first can be read"),
+        (b"no gzip at all", "DecodingError"),
+    ],
+)
+async def test_a_compressed_content_that_httpx_reads_half_of_leaves_the_old_file(
+    old: Path, packed: bytes, problem: str
+) -> None:
+    async with serving() as server, AsyncHTTPClient(QUICK) as client:
+        url = server.on("/f", File(packed, headers={"Content-Encoding": "gzip"}))
+        with pytest.raises(HTTPRequestError, match=rf"GET http://.*/f failed at attempt \d: .*{problem}"):
+            await async_download(url, old, client)
+        assert only(old) == OLD
 
 
 async def test_tells_its_progress(old: Path) -> None:

@@ -107,7 +107,7 @@ async def test_an_unknown_authority_is_refused_at_once_by_name(
         assert (type(again), str(again)) == (type(error), str(error))
         # It found out before it told the server anything.
         assert server.count() == 0
-        assert client.slots.borrowed_tokens == 0
+        assert client.statistics().in_use == 0
     assert (tmp_path / "file").read_bytes() == b"old"
 
 

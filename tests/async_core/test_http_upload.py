@@ -121,7 +121,7 @@ async def test_its_timeout_is_for_each_piece() -> None:
         for behaviour in (stall(), stall(read=False)):
             with pytest.raises(HTTPTimeoutError, match=r"POST .*/s failed at attempt 1: waiting"):
                 await async_upload(server.on("/s", behaviour), b"x" * 30_000_000, client)
-        assert client.slots.borrowed_tokens == 0
+        assert client.statistics().in_use == 0
     policy = RetryPolicy(total_timeout=0.2)
     async with serving() as server, AsyncHTTPClient(policy) as client:
         with pytest.raises(HTTPTimeoutError, match=r"its total of 0\.2 s ran out"):
@@ -139,7 +139,7 @@ async def test_a_server_that_hangs_up_in_the_middle_is_named(source: Path) -> No
             match=r"POST http.*/u\?k=\[\.\.\.\] failed at attempt 1: (Read|Write|RemoteProtocol)Error",
         ):
             await async_upload(server.on("/u", cut) + "?k=hunter2", CONTENT * 20, client)
-        assert client.slots.borrowed_tokens == 0
+        assert client.statistics().in_use == 0
 
 
 @pytest.mark.parametrize("change", [b"", CONTENT + b"more"])

@@ -572,6 +572,28 @@ def test_a_function_that_raises_cancelled_error_ends_the_stream() -> None:
     asyncio.run(main())
 
 
+async def test_a_function_that_raises_stop_async_iteration_does_not_end_the_stream_in_silence() -> None:
+    async def take(runner: AsyncRunner) -> list[None]:
+        async with runner.stream(lambda n: fail(StopAsyncIteration()), [1, 2]) as results:
+            return [result async for result in results]
+
+    async with AsyncRunner(2) as runner:
+        with pytest.raises(RuntimeError, match="raised StopAsyncIteration"):
+            await take(runner)
+
+
+async def test_stream_starts_no_more_tasks_than_there_are_items() -> None:
+    counts = []
+
+    async def count(item: int) -> int:
+        counts.append(len(anyio.get_running_tasks()))
+        return item
+
+    async with AsyncRunner(1_000_000) as runner, runner.stream(count, range(3)) as results:
+        assert sorted([item async for item in results]) == [0, 1, 2]
+    assert max(counts) < 20
+
+
 async def test_stream_refuses_what_can_not_be_iterated() -> None:
     async with AsyncRunner() as runner:
         with pytest.raises(TypeError, match="items must be iterable, sync or async, got 3"):

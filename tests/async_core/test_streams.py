@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import gc
 import itertools
 import time
@@ -557,6 +558,39 @@ async def test_errors_of_functions_come_out_and_close_the_source() -> None:
         with pytest.raises(error):
             await AsyncStream(probe.async_()).map(func).collect()
         assert probe.closed == 1
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+async def test_a_concurrent_function_that_raises_stop_async_iteration_does_not_end_the_stream_in_silence(
+    ordered: bool,
+) -> None:
+    async def stop(item: int) -> int:
+        if item == 3:
+            raise StopAsyncIteration
+        return item
+
+    with pytest.raises(RuntimeError, match="raised StopAsyncIteration"):
+        await AsyncStream(range(9)).map(stop, max_concurrency=2, ordered=ordered).collect()
+
+
+@pytest.mark.parametrize("kind", ["map", "unordered map", "merge"])
+def test_cancelled_error_without_a_cancellation_is_an_error_and_loses_no_items_in_silence(kind: str) -> None:
+    async def fail(item: int) -> int:
+        if item == 3:
+            raise asyncio.CancelledError  # as when it awaits a task that somebody has cancelled
+        return item
+
+    async def main() -> None:
+        numbers = AsyncStream(range(9))
+        if kind == "merge":
+            stream = numbers.map(fail).merge([1, 2])
+        else:
+            stream = numbers.map(fail, max_concurrency=2, ordered=kind == "map")
+        with pytest.raises(asyncio.CancelledError):
+            await stream.collect()
+        assert await numbers.count() == 9  # nobody is cancelled
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize(

@@ -113,3 +113,20 @@ async def test_a_number_out_of_range_is_named(make: Callable[..., Any], name: st
     for bad in (-1, math.nan) if zero else (-1, math.nan, 0):
         with pytest.raises(ValueError, match=rf"{name} must be .*, got {bad}"):
             await use(make, name, bad)
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (async_timeout, "seconds"),
+        (with_retry, "delay"),
+        (RetryPolicy, "backoff_factor"),
+        (CircuitBreaker, "recovery_timeout"),
+        (submit, "timeout"),
+        (lambda timeout: AsyncStream([1]).batch(1, timeout), "timeout"),
+        (lambda **o: AsyncDirectoryWatcher(".", **o), "poll_interval"),
+    ],
+)
+async def test_a_whole_number_that_no_float_holds_is_named(make: Callable[..., Any], name: str) -> None:
+    with pytest.raises(ValueError, match=rf"{name} must be .*, got a whole number beyond all floats"):
+        await use(make, name, 10**400)

@@ -13,6 +13,8 @@ import pytest
 
 from sentrio import AsyncCheckpointRunner, Checkpoint, CheckpointPool, CheckpointResult
 
+pytestmark = pytest.mark.endurance
+
 FRAME = pl.DataFrame({"a": [1, 2, 3]})
 
 

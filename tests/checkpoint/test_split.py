@@ -345,6 +345,7 @@ checkpoints:
         sentrio.load_config(file)
 
 
+@pytest.mark.endurance
 @pytest.mark.parametrize("keys", [False, True], ids=["rows", "keys"])
 def test_cancelled_anywhere_it_leaves_nothing_or_all(backend: Backend, tmp_path: Path, keys: bool) -> None:
     source = orders(tmp_path, 300)
@@ -391,6 +392,7 @@ while True:
 """
 
 
+@pytest.mark.endurance
 def test_killed_anywhere_each_file_is_whole_or_absent(tmp_path: Path, large_counts: int) -> None:
     orders(tmp_path, 2000)
     seed = random.randrange(2**32)

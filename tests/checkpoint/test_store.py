@@ -111,6 +111,7 @@ anyio.run(main)
 """
 
 
+@pytest.mark.endurance
 @pytest.mark.chaos
 def test_killed_at_any_moment_leaves_only_whole_files(tmp_path: Path, large_counts: int) -> None:
     seed = random.randrange(2**32) if large_counts > 1 else 1

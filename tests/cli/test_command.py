@@ -358,6 +358,7 @@ def test_logs_name_run_and_checkpoint(sentrio: Any, tmp_path: Path) -> None:
     assert sentrio("run", "--log-format", "xml").code == 2
 
 
+@pytest.mark.endurance
 def test_a_broken_pipe_is_no_verdict(tmp_path: Path) -> None:
     command = f"{sys.executable} -m sentrio check {PENGUINS} | true; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=True)
@@ -370,6 +371,7 @@ def run_in_shell(command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
 
 
+@pytest.mark.endurance
 @pytest.mark.parametrize("options", ["", "-f json", "-f github"])
 def test_output_that_nobody_can_take_is_no_verdict(options: str) -> None:
     base = f"{sys.executable} -m sentrio check {PENGUINS} {options}"

@@ -15,6 +15,8 @@ from typing import Any
 import polars as pl
 import pytest
 
+pytestmark = pytest.mark.endurance
+
 RULE = r"regex: {column: text, pattern: '^([0-9]+)+@(e|x|a|m|p|l)+\.com$'}"
 
 

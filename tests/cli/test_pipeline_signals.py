@@ -17,6 +17,8 @@ from typing import Any
 import psutil
 import pytest
 
+pytestmark = pytest.mark.endurance
+
 # A site that will not end when it is asked to, with a child that will not either; `quick` is done at once.
 CONFIG = """\
 pipeline:

@@ -157,6 +157,7 @@ def bomb() -> str:
     return "\n".join(lines)
 
 
+@pytest.mark.endurance
 @pytest.mark.parametrize(
     "text",
     [

@@ -145,6 +145,7 @@ def test_an_endless_file_is_refused(here: Path) -> None:
         sentrio.load_config("/dev/zero")
 
 
+@pytest.mark.endurance
 def test_a_file_that_is_wrong_in_every_line_is_answered_soon(here: Path) -> None:
     started = time.process_time()
     found = problems("s.yaml", "".join(f"checkpiont{i}: {i}\n" for i in range(40_000)))

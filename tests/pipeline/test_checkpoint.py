@@ -20,6 +20,8 @@ from sentrio.pipeline import AsyncPipelineExecutor, PipelineConfig, SiteResult
 from sentrio.testing import Backend, cancel_everywhere
 from sentrio.validation.engines import threads
 
+pytestmark = pytest.mark.endurance
+
 # What each site "fetches" is in its name.
 FETCH = ["sh", "-c", 'echo "$1" >> fetched; printf "amount\\n$1\\n" > "$1.csv"', "-", "{site}"]
 RULES = [{"range": {"column": "amount", "min": 0}}]
@@ -156,7 +158,7 @@ async def test_the_timeout_of_an_attempt_ends_its_checkpoint(tmp_path: Path) -> 
     begun = time.monotonic()
     (result,) = await made.run_detailed(["big"])
     assert (result.status, result.error) == ("timed_out", "timed out after 0.3 s, in its checkpoint")
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 6
 
 
 def test_cancel_everywhere_in_a_checkpoint(

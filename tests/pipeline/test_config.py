@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,14 @@ from sentrio.pipeline import AsyncPipelineExecutor, PipelineConfig, UniversalRun
 COMMAND = {"command": ["true"]}
 
 
+def _generator(site: str) -> Iterator[int]:
+    yield 1
+
+
+async def _async_generator(site: str) -> AsyncIterator[int]:
+    yield 1
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -22,6 +31,9 @@ COMMAND = {"command": ["true"]}
         ({"command": ["a", 1]}, "must be a list of texts"),
         (COMMAND | {"timeout": 0}, "timeout must be a number above 0, got 0"),
         (COMMAND | {"timeout": float("nan")}, "timeout must be"),
+        (COMMAND | {"timeout": 10**400}, "timeout must be a number above 0, as a float can hold it"),
+        ({"command": _generator}, "command must not be a generator function"),
+        ({"command": _async_generator}, "command must not be a generator function"),
         (COMMAND | {"retry_count": 0}, "retry_count must be a whole number of at least 1, got 0"),
         (COMMAND | {"max_concurrent_sites": 0}, "max_concurrent_sites must be"),
         (COMMAND | {"retry_backoff": "quadratic"}, "retry_backoff must be one of exponential, linear, fixed"),

@@ -115,6 +115,14 @@ async def test_faults_have_names(tmp_path: Path) -> None:
         "{}",
         '{"site": "a", "status": "good"}',
         '{"site": "a", "status": "failed", "checkpoint": {}}',
+        '"begin"',
+        '{"site": ["a"], "status": "failed"}',
+        '{"site": 5, "status": "failed"}',
+        '{"site": "a", "status": "failed", "attempts": "2"}',
+        '{"site": "a", "status": "failed", "duration_ms": null}',
+        '{"site": "a", "status": "failed", "duration_ms": NaN}',
+        '{"site": "a", "status": "failed", "error": 5}',
+        "[" * 100_000,
     ):
         (tmp_path / "jobs").write_text(f"{line}\n")
         with pytest.raises(JobLogError, match="line 1 is no record"):

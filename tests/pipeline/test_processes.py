@@ -18,6 +18,8 @@ from sentrio.pipeline import AsyncPipelineExecutor, process
 from sentrio.pipeline.process import log_name
 from sentrio.testing import Backend, cancel_everywhere
 
+pytestmark = pytest.mark.endurance
+
 Marked = Callable[[], list[int]]
 
 # A child and a grandchild that do not end when they are asked to, and say when they are ready.
@@ -29,14 +31,14 @@ def executor(command: Any, **options: Any) -> AsyncPipelineExecutor:
 
 
 async def test_c5_a_timeout_ends_those_who_will_not(marked: Marked) -> None:
-    made = executor(["sh", "-c", STUBBORN], timeout=0.5, kill_grace_seconds=0.5)
+    made = executor(["sh", "-c", STUBBORN], timeout=1.0, kill_grace_seconds=0.5)
     begun = time.monotonic()
     results = await made.run_detailed(["a", "b"])
     took = time.monotonic() - begun
     assert marked() == []
     assert [(each.status, each.exit_code) for each in results] == [("timed_out", None)] * 2
     assert results[0].output_tail == "ready"
-    assert took < 0.5 + 0.5 + 3  # on a busy machine; benchmarks/pipeline.py has the figure
+    assert took < 1.0 + 0.5 + 5  # on a busy machine; benchmarks/pipeline.py has the figure
 
 
 async def test_c6_a_cancellation_ends_those_who_will_not(marked: Marked) -> None:
@@ -49,12 +51,12 @@ async def test_c6_a_cancellation_ends_those_who_will_not(marked: Marked) -> None
         tg.cancel_scope.cancel()
         begun = time.monotonic()
     assert marked() == []
-    assert time.monotonic() - begun < 0.5 + 3
+    assert time.monotonic() - begun < 0.5 + 5
 
 
 async def test_one_who_ends_when_asked_is_not_killed() -> None:
     command = ["sh", "-c", "trap 'echo bye; exit 0' TERM; echo ready; while :; do sleep 0.05; done"]
-    (result,) = await executor(command, timeout=0.5, kill_grace_seconds=20).run_detailed(["a"])
+    (result,) = await executor(command, timeout=1.5, kill_grace_seconds=20).run_detailed(["a"])
     lines = result.output_tail.splitlines()
     assert (lines[0], lines[-1]) == ("ready", "bye")
     assert result.status == "timed_out"
@@ -65,14 +67,14 @@ async def test_a_grandchild_that_holds_the_output_ends_with_its_parent(marked: M
     (result,) = await executor(["sh", "-c", "sleep 60 & echo done"]).run_detailed(["a"])
     assert (result.success, result.output_tail) == (True, "done")
     assert marked() == []
-    assert time.monotonic() - begun < 4
+    assert time.monotonic() - begun < 20
 
 
 async def test_a_daemon_that_holds_the_output_does_not_hang_us() -> None:
     begun = time.monotonic()
-    (result,) = await executor(["sh", "-c", "setsid sleep 4 & echo done"]).run_detailed(["a"])
+    (result,) = await executor(["sh", "-c", "setsid sleep 9 & echo done"]).run_detailed(["a"])
     assert (result.success, result.output_tail) == (True, "done")
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 8
 
 
 async def test_many_sites_leave_nothing_behind(large_counts: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -94,7 +95,7 @@ def test_what_is_no_file() -> None:
     os.mkfifo("pipe.csv")
     assert "not a file" in errors("pipe.csv")
     assert "no file matches" in errors("*.csv.gz")
-    assert "zero" in errors("a\0b.csv") or "null byte" in errors("a\0b.csv")
+    assert re.search("zero|null (byte|character)", errors("a\0b.csv"))
     Path("empty").mkdir()
     assert "holds no files named" in errors("empty")
     assert "several formats" in errors_of_two()

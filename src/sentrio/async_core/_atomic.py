@@ -6,14 +6,14 @@ killed leaves at most that temporary file, whose name is hidden and ends in :dat
 
 from __future__ import annotations
 
-__all__ = ("TEMPORARY_SUFFIX", "Replacement", "write_atomically")
+__all__ = ("TEMPORARY_SUFFIX", "Replacement", "naming", "write_atomically")
 
 import errno
 import os
 import secrets
 import stat
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
@@ -84,7 +84,8 @@ class Replacement:
         :raises FileExistsError: if ``overwrite`` is false and somebody else was faster
         """
         try:
-            self.seal()
+            with naming(self.path):
+                self.seal()
             if self.temporary is not None:
                 self._put_in_place(self.temporary)
         except BaseException:
@@ -151,6 +152,17 @@ class Replacement:
         os.unlink(temporary)  # noqa: PTH108
 
 
+@contextmanager
+def naming(path: str) -> Iterator[None]:
+    """Have an error of the operating system name the file, which a full disk does not by itself."""
+    try:
+        yield
+    except OSError as exc:
+        if exc.errno is not None and exc.filename is None:
+            exc.filename = path
+        raise
+
+
 def write_atomically(
     path: str | os.PathLike[str],
     data: bytes | bytearray | memoryview | Iterable[bytes],
@@ -174,7 +186,8 @@ def write_atomically(
     pieces = _pieces(data)
     with Replacement.begin(path, overwrite=overwrite) as replacement:
         for piece in pieces:
-            replacement.stream.write(piece)
+            with naming(replacement.path):
+                replacement.stream.write(piece)
 
 
 def _pieces(data: Any) -> Iterable[Any]:

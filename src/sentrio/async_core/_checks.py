@@ -19,6 +19,7 @@ import functools
 import inspect
 import math
 import os
+import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -54,6 +55,8 @@ def check_number(
     allowed += " or None" if or_none else ""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} must be a number {allowed}, got {value!r}")
+    if isinstance(value, int) and abs(value) > sys.float_info.max:
+        raise ValueError(f"{name} must be {allowed}, got a whole number beyond all floats")
     if not minimum <= value <= maximum or (above and value == minimum) or (finite and math.isinf(value)):
         raise ValueError(f"{name} must be {allowed}, got {value!r}")
 

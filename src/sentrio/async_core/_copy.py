@@ -10,7 +10,7 @@ import shutil
 import stat
 import time
 
-from sentrio.async_core._atomic import Replacement
+from sentrio.async_core._atomic import Replacement, naming
 from sentrio.async_core._checks import check_count
 from sentrio.async_core._thread_steps import GRACE_SECONDS, acquire, clean_up
 from sentrio.async_core.telemetry import metric_counter, span
@@ -78,7 +78,8 @@ class _Copy:
             size = self._source.readinto(self._buffer)
             if not size:
                 return False
-            self.target.stream.write(self._buffer[:size])
+            with naming(self.target.path):
+                self.target.stream.write(self._buffer[:size])
             self.copied += size
         return True
 

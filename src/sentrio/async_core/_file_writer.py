@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Literal, Self, cast
 
 import anyio
 
-from sentrio.async_core._atomic import Replacement
+from sentrio.async_core._atomic import Replacement, naming
 from sentrio.async_core._checks import check_count
 from sentrio.async_core._thread_steps import GRACE_SECONDS, STEP_BYTES, acquire, check_encoding, clean_up
 from sentrio.async_core.telemetry import metric_counter, span
@@ -79,6 +79,7 @@ class AsyncFileWriter:
         self.atomic = atomic
         self.buffer_size = buffer_size
         self._encoder = codecs.getincrementalencoder(encoding)()
+        self._has_text = False
         self._buffer: list[bytes] = []
         self._buffered = 0
         self._lock = anyio.Lock()
@@ -162,6 +163,8 @@ class AsyncFileWriter:
                 if self._state != "open" or target is None:
                     self._state = "closed"
                     return
+                if self._has_text:  # some encodings end with what they have kept back
+                    await self._add(self._encode("", final=True))
                 await self._flush()
                 # One step that is not left halfway: the content is in place, or nothing has changed.
                 await call_sync(target.commit, abandon_after=GRACE_SECONDS)
@@ -172,10 +175,11 @@ class AsyncFileWriter:
             await self._discard()
             raise
 
-    def _encode(self, content: str) -> bytes:
+    def _encode(self, content: str, *, final: bool = False) -> bytes:
         before = self._encoder.getstate()
+        self._has_text = True
         try:
-            return self._encoder.encode(content)
+            return self._encoder.encode(content, final)
         except UnicodeEncodeError as exc:
             self._encoder.setstate(before)
             exc.add_note(f"for {os.fspath(self.path)}")
@@ -233,7 +237,8 @@ class AsyncFileWriter:
             view = memoryview(content)
             for start in range(0, len(view), STEP_BYTES):
                 piece = view[start : start + STEP_BYTES]
-                await call_sync(_write_all, stream, piece, abandon_after=GRACE_SECONDS)
+                with naming(os.fspath(self.path)):
+                    await call_sync(_write_all, stream, piece, abandon_after=GRACE_SECONDS)
         except BaseException:
             # How much of it got through is unknown: such a file must not be put in place.
             self._state = "failed"

@@ -113,21 +113,44 @@ class ResponseBody(httpx.AsyncByteStream):
                     await anext(iterator)
 
 
-def track_iterators(response: httpx.Response) -> Callable[[], Any]:
-    """Make the iterators of ``response`` closable from outside; returns the function that closes them."""
+async def _translating(
+    pieces: AsyncGenerator[Any, None], translate: Callable[[Exception], Exception]
+) -> AsyncGenerator[Any, None]:
+    """Decode as httpx does, with our error for what can not be decoded."""
+    try:
+        async for piece in pieces:
+            yield piece
+    except httpx.DecodingError as exc:
+        error = translate(exc)
+        raise error from error.__cause__
+
+
+def track_iterators(
+    response: httpx.Response, translate: Callable[[Exception], Exception] | None = None
+) -> Callable[[], Any]:
+    """Make the iterators of ``response`` closable from outside; returns the function that closes them.
+
+    :param translate: makes our error of what decoding raises; ``None`` leaves it as it is
+    """
     opened: list[AsyncGenerator[Any, None]] = []
 
-    def tracked(method: Callable[..., AsyncGenerator[Any, None]]) -> Callable[..., AsyncGenerator[Any, None]]:
+    def tracked(name: str) -> Callable[..., AsyncGenerator[Any, None]]:
+        method = getattr(response, name)
+        decodes = name == "aiter_bytes" and "content-encoding" in response.headers
+
         def iterate(*args: Any, **options: Any) -> AsyncGenerator[Any, None]:
-            generator = method(*args, **options)
+            generator: AsyncGenerator[Any, None] = method(*args, **options)
             opened.append(generator)
+            if decodes and translate is not None:
+                generator = _translating(generator, translate)
+                opened.append(generator)
             return generator
 
         return iterate
 
     # Each of these is built on the next, and finds it here as well.
     for name in ("aiter_lines", "aiter_text", "aiter_bytes", "aiter_raw"):
-        setattr(response, name, tracked(getattr(response, name)))
+        setattr(response, name, tracked(name))
 
     async def close() -> None:
         for generator in reversed(opened):

@@ -203,10 +203,7 @@ class Answer:
     async def open(self, *, stream: bool, headers: dict[str, str] | None) -> None:
         """Send the request and take the answer, whole or without its body."""
         call = self.call
-        try:
-            call.client.slots.acquire_on_behalf_of_nowait(self)
-        except anyio.WouldBlock:  # the other way round would cost a turn of the loop for every request
-            await call.client.slots.acquire_on_behalf_of(self)
+        await call.client.slots.acquire()
         self._slot = True
         if call.breaker is not None:
             self._attempt = call.breaker.attempt()
@@ -214,7 +211,9 @@ class Answer:
         options: dict[str, Any] = {
             name: call.options[name] for name in ("auth", "follow_redirects") if name in call.options
         }
-        self.response = await call.native.send(request, stream=stream, **options)
+        self.response = await call.native.send(request, stream=True, **options)
+        if not stream:
+            await self._read_whole()
         if self.response.next_request is not None:
             make_private(self.response.next_request, hide_path=call.client.hide_paths)
         if self._attempt is not None:
@@ -239,10 +238,29 @@ class Answer:
     def _move_deadline(self) -> None:
         self.scope.deadline = self.call._until(self.call.timeout)
 
+    async def _read_whole(self) -> None:
+        """Read the body as httpx does; but where it can not be decoded, leave no iterator halfway."""
+        response = self.response
+        close: Any = None
+        if "content-encoding" in response.headers:
+            assert isinstance(response.stream, httpx.AsyncByteStream)  # httpx's own claim
+            response.stream = ResponseBody(response.stream, anext)
+            close = track_iterators(response)
+        try:
+            await response.aread()
+        except BaseException:
+            with anyio.CancelScope(shield=True, deadline=anyio.current_time() + _CLEANUP_SECONDS):
+                try:
+                    if close is not None:
+                        await close()
+                finally:
+                    await response.aclose()
+            raise
+
     def _guard_body(self) -> None:
         assert isinstance(self.response.stream, httpx.AsyncByteStream)  # httpx's own claim
         self.response.stream = ResponseBody(self.response.stream, self._read)
-        self._close_iterators = track_iterators(self.response)
+        self._close_iterators = track_iterators(self.response, self.call.translated)
 
     async def _read(self, iterator: AsyncIterator[bytes]) -> bytes:
         call = self.call
@@ -293,7 +311,7 @@ class Answer:
         """Give the connection's slot back; harmless when done again."""
         if self._slot:
             self._slot = False
-            self.call.client.slots.release_on_behalf_of(self)
+            self.call.client.slots.release()
 
     async def aclose(self, *, failed: bool | None = False) -> None:
         """End a stream, wherever its reader stopped.
@@ -368,6 +386,6 @@ def retry_after_seconds(response: httpx.Response) -> float | None:
 def _http_date(text: str) -> datetime | None:
     try:
         found = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter for a year or a zone of twenty digits
         return None
     return found if found.tzinfo is not None else found.replace(tzinfo=UTC)

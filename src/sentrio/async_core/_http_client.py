@@ -19,7 +19,6 @@ import attrs
 # httpx loads this when the first client is made: 0.2 s during which an event loop would stand still.
 import httpcore  # noqa: F401
 import httpx
-from anyio import CapacityLimiter
 
 from sentrio.async_core._checks import check_count, known_options
 from sentrio.async_core._http_call import Call, open_stream
@@ -144,7 +143,7 @@ class AsyncHTTPClient:
     transport: httpx.AsyncBaseTransport | None = attrs.field(default=None, kw_only=True, repr=False)
     hide_paths: bool = attrs.field(default=False, kw_only=True, repr=False)
 
-    slots: CapacityLimiter = attrs.field(default=None, init=False, repr=False)
+    slots: anyio.Semaphore = attrs.field(default=None, init=False, repr=False)
     _native: httpx.AsyncClient | None = attrs.field(default=None, init=False, repr=False)
     _breakers: dict[str, CircuitBreaker] = attrs.field(factory=dict, init=False, repr=False)
 
@@ -162,7 +161,7 @@ class AsyncHTTPClient:
         verify = self.verify
         if verify is True and self.transport is None:
             verify = await _ssl_context(self.trust_env)
-        self.slots = CapacityLimiter(self.max_connections)
+        self.slots = anyio.Semaphore(self.max_connections, max_value=self.max_connections, fast_acquire=True)
         base_url, auth = _without_credentials(httpx.URL(self.base_url), self.auth)
         self._native = httpx.AsyncClient(
             base_url=base_url,
@@ -193,11 +192,11 @@ class AsyncHTTPClient:
 
     def statistics(self) -> HTTPStatistics:
         """Return what the client is doing right now."""
-        busy = self.slots.statistics() if self._native is not None else None
+        slots = self.slots if self._native is not None else None
         return HTTPStatistics(
             connections=self.max_connections,
-            in_use=busy.borrowed_tokens if busy else 0,
-            waiting=busy.tasks_waiting if busy else 0,
+            in_use=self.max_connections - slots.value if slots else 0,
+            waiting=slots.statistics().tasks_waiting if slots else 0,
             circuits={host: breaker.statistics() for host, breaker in self._breakers.items()},
         )
 

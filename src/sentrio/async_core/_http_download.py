@@ -15,7 +15,7 @@ import anyio
 import attrs
 import httpx
 
-from sentrio.async_core._atomic import Replacement
+from sentrio.async_core._atomic import Replacement, naming
 from sentrio.async_core._checks import check_count, check_number
 from sentrio.async_core._http_call import Answer, Call, status_error
 from sentrio.async_core._http_client import AsyncHTTPClient, opened
@@ -27,6 +27,9 @@ from sentrio.async_core.threads import call_sync
 from sentrio.errors import ChecksumError, HTTPRequestError
 
 _bytes = metric_counter("sentrio.http.download.bytes")
+
+# How a file begins that gzip has made, and each further one that was added to it.
+_GZIP = b"\x1f\x8b"
 
 Progress = Callable[[int, int | None], Awaitable[object] | object]
 
@@ -279,6 +282,8 @@ class _Download:
         except HTTPRequestError as exc:
             failure = exc
         await self._write()
+        if failure is None and encoded and (problem := _undecoded(response)):
+            failure = self._failure(problem)
         if failure is not None:
             return failure
         if self.total is not None and self.received != self.total:
@@ -309,7 +314,8 @@ class _Download:
 
     def _write_pieces(self, pieces: list[bytes]) -> None:
         for piece in pieces:
-            self.file.stream.write(piece)
+            with naming(self.file.path):
+                self.file.stream.write(piece)
             if self.digest is not None:
                 self.digest.update(piece)
 
@@ -318,6 +324,18 @@ class _Download:
             answer = self.progress(self.received + self.waiting, self.total)
             if inspect.isawaitable(answer):
                 await answer
+
+
+def _undecoded(response: httpx.Response) -> str:
+    """Return what is missing of a compressed content; httpx takes what there is of it for the whole."""
+    decoder = getattr(response, "_decoder", None)
+    for each in getattr(decoder, "children", (decoder,)):
+        inner = getattr(each, "decompressor", None)  # zlib's, which knows where its content ends
+        if response.num_bytes_downloaded and not getattr(inner, "eof", True):
+            return "the compressed content breaks off"
+        if getattr(inner, "unused_data", b"").startswith(_GZIP):
+            return "the compressed content has several parts, of which only the first can be read"
+    return ""
 
 
 class _Speed:

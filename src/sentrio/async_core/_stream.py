@@ -20,6 +20,7 @@ from typing import Any
 
 import anyio
 import anyio.lowlevel
+from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from sentrio.async_core._gather import cancelled_from_outside
@@ -67,6 +68,7 @@ class Streaming:
         self._taking = anyio.Lock()
         self._error: BaseException | None = None
         self._stop: Callable[[], None] = lambda: None
+        self._workers = 0
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[AsyncIterator[Any]]:
@@ -94,6 +96,8 @@ class Streaming:
     def raise_error(self) -> None:
         """Raise the first error, if there is one that was not raised yet."""
         error, self._error = self._error, None
+        if isinstance(error, StopAsyncIteration):  # it would end the loop as if all were well
+            raise RuntimeError("a function of a stream raised StopAsyncIteration") from error  # noqa: TRY004
         if error is not None:
             raise error
 
@@ -102,10 +106,16 @@ class Streaming:
         async with send:
             async with anyio.create_task_group() as tg:
                 self._stop = tg.cancel_scope.cancel
-                for number in range(self._slots.total):
-                    tg.start_soon(self._work, send, name=f"sentrio: stream {number}")
+                self._start_next(tg, send)
 
-    async def _work(self, send: MemoryObjectSendStream[Any]) -> None:
+    def _start_next(self, tg: TaskGroup, send: MemoryObjectSendStream[Any]) -> None:
+        """Start another worker, if there may be more: no more of them than items, however high the limit."""
+        if self._workers < self._slots.total:
+            tg.start_soon(self._work, tg, send, name=f"sentrio: stream {self._workers}")
+            self._workers += 1
+
+    async def _work(self, tg: TaskGroup, send: MemoryObjectSendStream[Any]) -> None:
+        is_first = True
         try:
             while True:
                 try:
@@ -113,6 +123,9 @@ class Streaming:
                         item = await anext(self._source)
                 except StopAsyncIteration:
                     return
+                if is_first:
+                    is_first = False
+                    self._start_next(tg, send)
                 result = await self._call(item)
                 # Without the slot: a consumer that is slow, or that submits tasks itself, blocks nobody.
                 await send.send(result)

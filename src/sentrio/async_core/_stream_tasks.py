@@ -17,6 +17,7 @@ import anyio
 import anyio.abc
 import attrs
 
+from sentrio.async_core._gather import cancelled_from_outside
 from sentrio.async_core._stream_engine import Source, StreamIterator
 from sentrio.async_core.background import BackgroundTask
 
@@ -109,8 +110,20 @@ class _Outlet:
     def finish(self) -> None:
         """Raise what ended the task, if that was an error."""
         error, self.error = self.error, None
+        if isinstance(error, StopAsyncIteration):  # it would end the loop as if all were well
+            raise RuntimeError("a function of a stream raised StopAsyncIteration") from error  # noqa: TRY004
         if error is not None:
             raise error
+
+
+def _is_failure(exc: BaseException) -> bool:
+    """Tell whether this is an error of what runs, and not the end of a task that is cancelled.
+
+    On asyncio a function may raise CancelledError although nobody cancels it; a task group takes that in silence.
+    """
+    if isinstance(exc, anyio.get_cancelled_exc_class()):
+        return not cancelled_from_outside()
+    return isinstance(exc, Exception)
 
 
 async def _run(body: Callable[[_Outlet], Awaitable[None]], outlet: _Outlet) -> None:
@@ -172,7 +185,9 @@ class Merge:
                     async for item in items:
                         outlet.put(room, item)
                         await room.wait()
-            except Exception as exc:  # noqa: BLE001  # as above
+            except BaseException as exc:
+                if not _is_failure(exc):
+                    raise
                 outlet.end(exc)
                 tasks.cancel_scope.cancel()
 
@@ -200,7 +215,9 @@ class ConcurrentMap:
                 if isinstance(result, CoroutineType):
                     result = await result
                 outlet.fill(slot, result, ordered=self._ordered)
-            except Exception as exc:  # noqa: BLE001  # as above
+            except BaseException as exc:
+                if not _is_failure(exc):
+                    raise
                 outlet.end(exc)
                 tasks.cancel_scope.cancel()
 

@@ -22,7 +22,7 @@ import attrs
 from watchfiles import Change
 
 # What `watchfiles.watch` is made of, and documented besides: each wait has a limit of its own here.
-from watchfiles._rust_notify import RustNotify
+from watchfiles._rust_notify import RustNotify, WatchfilesRustInternalError
 
 from sentrio.async_core._atomic import TEMPORARY_SUFFIX
 from sentrio.async_core._walk import require_folder
@@ -168,7 +168,14 @@ class Tracker:
         if self._notices is None or self._out:
             return set()
         due = max(1, min(_WAIT_MS, int(self.until_due() * 1000) + 1))
-        told = self._notices.watch(_BURST_MS, _QUIET_MS, due, self)
+        try:
+            told = self._notices.watch(_BURST_MS, _QUIET_MS, due, self)
+        except WatchfilesRustInternalError:
+            # For good: it fails at a file whose name is no UTF-8, and does not get over it.
+            logger.warning("%s is polled from now on, because an event of it can not be read", self.directory)
+            self._notices.close()
+            self._notices, self.polling, self._next_scan = None, True, 0.0
+            return set()
         return set() if isinstance(told, str) else told
 
     def _check_root(self) -> bool:
@@ -234,22 +241,28 @@ class Tracker:
 
         found: dict[str, Signature] = {}
         missing: list[str] = []
+        replaced: set[str] = set()  # what may have been a folder with other files, or a file
         for path in kinds:
             try:
                 state = os.stat(os.path.join(self._root, path))  # noqa: PTH116, PTH118
             except OSError:
                 missing.append(path)
                 continue
+            if kinds[path] != {Change.modified}:
+                replaced.add(path)
             if not stat.S_ISDIR(state.st_mode):
                 if self._wanted(path):
                     found[path] = _signature(state)
+                if Change.deleted not in kinds[path]:
+                    replaced.discard(path)
             elif self.recursive and not os.path.islink(os.path.join(self._root, path)):  # noqa: PTH114, PTH118
                 found.update(self._scan(path))
 
         folders = {path for path in missing if path not in self._known}
         deleted = [path for path in missing if path in self._known]
-        if folders:
-            deleted += [path for path in self._known if not folders.isdisjoint(_parents(path))]
+        if places := folders | replaced:
+            below = [path for path in self._known if path in places or not places.isdisjoint(_parents(path))]
+            deleted += [path for path in below if path not in found]
         self._pending_or_told_deleted(deleted)
         self._compare(found.items())
         for path in folders:
@@ -275,8 +288,10 @@ class Tracker:
 
     def _pending_or_told_deleted(self, paths: Iterable[str]) -> None:
         for path in paths:
-            self._known.pop(path, None)
+            known = self._known.pop(path, None)
             pending = self._pending.pop(path, None)
+            if known is None and pending is None:
+                continue  # told already, as when its folder was deleted with it
             if pending is None or pending.kind != "created":
                 self._out.append((path, "deleted"))
 

@@ -180,6 +180,9 @@ async def _call(
     if not limit.cancelled_caught:
         if value is False:
             return Outcome(SiteStatus.FAILED, "the function returned False")
+        if inspect.isgenerator(value) or inspect.isasyncgen(value):
+            error = "the function returned a generator, of which nothing has run; have it return what it has done"
+            return Outcome(SiteStatus.FAILED, error, again=False)
         return Outcome(SiteStatus.SUCCESS)
     if is_async or ended:
         return _too_late(timeout)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ("Command", "Halt", "PipelineConfig")
 
+import inspect
 import math
 import os
 import random
@@ -47,6 +48,9 @@ class Halt:
 
 
 def _command(owner: Any, field: attrs.Attribute[Any], value: object) -> None:
+    if callable(value) and (inspect.isgeneratorfunction(value) or inspect.isasyncgenfunction(value)):
+        problem = "command must not be a generator function: calling it runs nothing; take the `yield` out of it"
+        raise OptionValueError(_OWNER, "command", problem)
     if value is None or callable(value):
         return
     if isinstance(value, str):

@@ -43,11 +43,11 @@ def read_results(path: Path) -> dict[str, SiteResult]:
     for number, line in enumerate(lines[:-1], 1):
         try:
             record = json.loads(line)
-            if "begin" in record:
+            if isinstance(record, dict) and "begin" in record:
                 found.clear()
                 continue
             result = SiteResult.from_dict(record)
-        except (ValueError, TypeError, KeyError, AttributeError) as exc:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as exc:
             problem = f"line {number} is no record of a job log; name another file, or remove the line"
             raise JobLogError(str(path), problem) from exc
         found[result.site] = result

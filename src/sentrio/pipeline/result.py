@@ -20,6 +20,18 @@ if TYPE_CHECKING:
 _MOST_OF_A_NAME = 80
 
 
+# What the fields of a result may hold in JSON; a file may have been damaged, or be another program's.
+_PLAIN: dict[str, Any] = {
+    "site": str,
+    "attempts": int,
+    "duration_ms": int | float,
+    "exit_code": int | None,
+    "error": str | None,
+    "output_tail": str,
+    "log_file": str | None,
+}
+
+
 class SiteStatus(StrEnum):
     """How a site ended."""
 
@@ -92,6 +104,10 @@ class SiteResult:
         """
         known = {field.name for field in attrs.fields(cls)} - {"exception"}
         options = {name: value for name, value in plain.items() if name in known}
+        for name, kinds in _PLAIN.items():
+            value = options.get(name)
+            if name in options and (not isinstance(value, kinds) or isinstance(value, bool) or value != value):
+                raise TypeError(f"{name} can not be {value!r}")
         for moment in ("started_at", "completed_at"):
             if options.get(moment) is not None:
                 options[moment] = datetime.fromisoformat(options[moment])

@@ -67,6 +67,10 @@ class Metric(ABC):
         """Return the value of the metric."""
         return state
 
+    def close(self) -> None:
+        """Give back what the metric of one run holds, such as a file; quick, and called in any case."""
+        return
+
 
 class ScanMetric(Metric):
     """Something measured by a query of its own on each morsel, because no scalar can hold it."""

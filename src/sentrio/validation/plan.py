@@ -97,6 +97,12 @@ class Phase:
         group.checks.append(check)
         self.places[check.id] = {name: (number, group.add(metric)) for name, metric in metrics.items()}
 
+    def close(self) -> None:
+        """Give back what the metrics hold."""
+        for group in self.groups:
+            for metric in group.metrics:
+                metric.close()
+
 
 class Plan:
     """The checks of some validators on one schema, and their first phase. It holds no state of a run.

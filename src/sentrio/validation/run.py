@@ -103,6 +103,7 @@ class Validation:
                 self._reset()
                 await self._run()
         finally:
+            self._phase.close()
             self.source.close()
             if self.split is not None:
                 self.split.close()
@@ -168,7 +169,12 @@ class Validation:
             self._splitting = True
             await self._pass(Phase())
             self._splitting = False
-        self._phase, self._states = Phase(), []
+        self._turn_to(Phase())
+
+    def _turn_to(self, phase: Phase) -> None:
+        if phase is not self._phase:
+            self._phase.close()
+        self._phase, self._states = phase, []
 
     def _make_plan(self, description: Description) -> Plan:
         key = (tuple(description.schema.items()), tuple(description.hidden))
@@ -202,7 +208,8 @@ class Validation:
 
     async def _pass(self, phase: Phase) -> None:
         assert self._description is not None
-        self._phase, self._states, self._rows = phase, [], 0
+        self._turn_to(phase)
+        self._rows = 0
         self._number += 1
         # A rule that asks for another pass says so by a `follow_up` of its own, one that finds rows by a `sample`.
         rules = [type(check.rule) for check in self._plan.checks if check.id in phase.places] if self._plan else []
@@ -330,7 +337,7 @@ class Validation:
     async def _work(self, steps: Iterator[None]) -> None:
         done = object()
         while True:
-            step = partial(next, steps, done)
+            step = partial(_guarded, self.source, partial(next, steps, done))
             # Most metrics have nothing left to do, and say so at once.
             if (await in_thread(step) if hasattr(steps, "gi_frame") else step()) is done:
                 return
@@ -394,7 +401,7 @@ class Validation:
                 metrics = check.rule.follow_up(check, self._values[check.id])
                 if metrics:
                     following.add(check, metrics, self.where)
-        self._phase, self._states = following, []
+        self._turn_to(following)
         return following
 
     @property

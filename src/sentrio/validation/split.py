@@ -9,7 +9,7 @@ from __future__ import annotations
 __all__ = ("CHECKS_COLUMN", "ROW_COLUMN", "SLICE_BYTES", "SLICE_ROWS", "Split", "SplitTargets", "Splitter")
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
@@ -28,8 +28,9 @@ from sentrio.validation.plan import ROW, Plan
 from sentrio.validation.report import Severity, SplitResult
 from sentrio.validation.sinks import SUFFIXES, Sink, make_sink, sink_problem
 from sentrio.validation.validators._base import Check, Tolerance, Validator, as_severity
+from sentrio.validation.validators._repeats import Marks
 from sentrio.validation.validators.references import ForeignKey
-from sentrio.validation.validators.uniqueness import Unique, _compared, _present
+from sentrio.validation.validators.uniqueness import Unique, compared
 from sentrio.validation.wording import first_line
 
 #: The columns that failing rows get: their number in the source, and the ids of the checks that they fail.
@@ -98,30 +99,44 @@ class SplitTargets:
     severity: Severity
 
 
-@attrs.frozen
+@attrs.define(eq=False)
+class _Keys:
+    """Values that may repeat, with how often they do, one frame for each morsel; then those that do repeat."""
+
+    counts: list[pl.DataFrame]
+    repeated: pl.DataFrame | None = None
+
+
+@attrs.frozen(eq=False)
 class _RepeatedKeys(ScanMetric):
-    """The values that occur more than once, exactly: their hashes are known to repeat."""
+    """The values that occur more than once, exactly; without marks there are none."""
 
     columns: tuple[str, ...]
     nulls_equal: bool
-    hashes: pl.Series = attrs.field(eq=False, repr=False)
+    marks: Marks | None
 
-    def scan(self, frame: pl.LazyFrame, row_index: str) -> list[pl.DataFrame]:
+    def scan(self, frame: pl.LazyFrame, row_index: str) -> _Keys:
         rows = frame.select(self.columns)
-        if not self.nulls_equal:
-            rows = rows.filter(_present(pl, self.columns))
-        key = pl.col(self.columns[0]) if len(self.columns) == 1 else pl.struct(*self.columns)
-        found = rows.filter(key.hash().is_in(self.hashes.implode())).group_by(self.columns)
-        return [found.agg(pl.len().alias(row_index)).collect(engine="streaming")]
+        if not self.marks:
+            return _Keys([rows.head(0).select(pl.all(), pl.lit(0, pl.UInt32).alias(row_index)).collect()])
+        found = self.marks.repeating(rows, self.columns, nulls_equal=self.nulls_equal)
+        return _Keys([found.group_by(self.columns).agg(pl.len().alias(row_index))])
 
-    def merge(self, earlier: list[pl.DataFrame], later: list[pl.DataFrame]) -> list[pl.DataFrame]:
-        earlier += later
+    def merge(self, earlier: _Keys, later: _Keys) -> _Keys:
+        earlier.counts += later.counts
         return earlier
 
-    def finish(self, state: list[pl.DataFrame]) -> pl.DataFrame:
-        counts = pl.concat(state)
-        count = counts.columns[-1]
-        return counts.group_by(self.columns).agg(pl.col(count).sum()).filter(pl.col(count) > 1).drop(count)
+    def work(self, state: _Keys) -> Iterator[None]:
+        yield
+        counts = pl.concat(state.counts)
+        state.counts.clear()
+        yield
+        count = pl.col(counts.columns[-1])
+        repeated = counts.group_by(self.columns).agg(count.sum()).filter(count > 1)
+        state.repeated = repeated.select(repeated.columns[:-1])
+
+    def finish(self, state: _Keys) -> pl.DataFrame | None:
+        return state.repeated
 
 
 @attrs.define(eq=False)
@@ -262,9 +277,8 @@ class Splitter:
         for judge in self._keyed():
             rule = judge.check.rule
             if isinstance(rule, Unique):
-                hashes = values[judge.check.id]["hashes"]
-                hashes = pl.Series([], dtype=pl.UInt64) if hashes is None else hashes
-                wanted[judge.check.id] = {"keys": _RepeatedKeys(_compared(judge.check), rule.nulls_equal, hashes)}
+                marks = values[judge.check.id]["hashes"]
+                wanted[judge.check.id] = {"keys": _RepeatedKeys(compared(judge.check), rule.nulls_equal, marks)}
         return wanted
 
     def learn_keys(self, values: Mapping[str, Mapping[str, Any]]) -> None:

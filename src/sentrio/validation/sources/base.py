@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-__all__ = ("UNREADABLE", "Description", "Morsel", "ReadAsText", "Reader", "Source", "concealed", "redacted_url")
+__all__ = (
+    "UNREADABLE",
+    "Description",
+    "Morsel",
+    "ReadAsText",
+    "Reader",
+    "Source",
+    "Suspicious",
+    "concealed",
+    "redacted_url",
+)
 
 import re
 from abc import ABC, abstractmethod
@@ -52,6 +62,13 @@ class ReadAsText(Exception):
     """A value does not fit the type that was planned for its column: read the columns as text and cast.
 
     A signal between reader and engine, never seen by users.
+    """
+
+
+class Suspicious(Exception):
+    """Some bytes are damaged, and a search through the source will tell where.
+
+    A signal between readers, never seen by users.
     """
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 __all__ = ("CsvSource",)
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,16 @@ import polars as pl
 
 from sentrio.errors import SourceError
 from sentrio.validation.sources.base import UNREADABLE
-from sentrio.validation.sources.csv_lines import count_fields, separators_suffice
+from sentrio.validation.sources.csv_chunks import ChunkReader
+from sentrio.validation.sources.csv_lines import count_fields
 from sentrio.validation.sources.options import SourceOptions
 from sentrio.validation.sources.scratch import is_packed, no_zeros
-from sentrio.validation.sources.text import TOLD_BY, TextSource
+from sentrio.validation.sources.text import TOLD_BY, Batches, Part, TextSource
 from sentrio.validation.sources.typed import told_types
 from sentrio.validation.wording import first_line
+
+# What Polars says of lines and quotes.
+_MALFORMED = ("could not parse", "found more fields", "CSV malformed", "specified in schema")
 
 
 class CsvSource(TextSource):
@@ -38,7 +42,7 @@ class CsvSource(TextSource):
         super().__init__(given, base)
         tabs = given.place.lower().removesuffix(".gz").removesuffix(".zst").endswith(".tsv")
         self._separator = given.separator or ("\t" if tabs else ",")
-        self._suspect = False  # the last column has nulls: a line may lack fields
+        self._doubtful: set[Any] = set()  # files in which a line may lack fields
 
     def scan(self, path: Any, **more: Any) -> pl.LazyFrame:
         """Return a lazy frame of one file with the options given."""
@@ -81,47 +85,78 @@ class CsvSource(TextSource):
             name, first = self.files.name(real), self.files.name(self.files.paths[0])
             raise SourceError(self.label, f"{name} has other columns than {first}")
 
-    def frame(self, path: Any) -> pl.LazyFrame:
-        """Return the rows of one file, typed or as text."""
-        types = {name: pl.String() if self.text or dtype == pl.Null else dtype for name, dtype in self.types.items()}
-        return self.scan(path, schema_overrides=types)
+    def part(self, path: Any) -> Part:
+        """Return a reader of the rows of one file, typed or as text."""
+        doubt = partial(self._doubtful.add, path)
+        if isinstance(path, str) or is_packed(path):
+            return _Watched(self.scan(path, schema_overrides=self.read_types), doubt)
+        return ChunkReader(
+            path,
+            self._parsed,
+            doubt,
+            separator=self._separator,
+            quote=self.options.quote_char,
+            header=self.options.has_header,
+        )
+
+    def _parsed(self, data: bytes, first: bool, quoted: bool) -> pl.DataFrame:
+        """Return the rows of a piece of a file.
+
+        :param first: it begins the file
+        :param quoted: it holds quotes; without them, Polars need not look for them
+        """
+        more: dict[str, Any] = {} if quoted else {"quote_char": None}
+        if first:
+            more["schema_overrides"] = self.read_types
+        else:
+            more |= {"schema": self.read_types, "has_header": False}
+        frame: pl.DataFrame = self.scan(data, **more).collect(engine="in-memory")
+        return frame
 
     def problem(self, text: str) -> str:
         """Translate a message of Polars, which may show a piece of the data."""
         if "invalid utf-8" in text or "invalid utf8" in text:
             return f"not {self.options.encoding} text; give `encoding`, for instance cp1252 or latin-1"
-        if "could not parse" in text or "found more fields" in text:
+        if any(said in text for said in _MALFORMED):
             return "not well-formed CSV, for instance a quoted field that does not end; is quote_char right?"
         return "the file holds no line" if "empty CSV" in text else text
 
-    def look_at(self, morsel: pl.DataFrame) -> None:
-        """Note whether the last column has nulls, as it has where a line lacks fields."""
-        if morsel.width and morsel[:, -1].null_count():
-            self._suspect = True
-
     def verify(self) -> Iterator[None]:
-        """Check that no file changed meanwhile, that no line lacked fields, and that none holds zero bytes."""
+        """Check that no file changed meanwhile, and that no line lacked fields."""
         yield from super().verify()
+        if self._doubtful:
+            yield from self._count(self._doubtful)
+            yield from super().verify()
+
+    def faults(self) -> Iterator[None]:
+        """Look for zero bytes, and for the first line with another number of fields than the first one has."""
         for path, real in zip(self.readable, self.files.paths, strict=True):
             if not isinstance(path, str):
                 yield from no_zeros(partial(self.files.error, real), path)
-        if self._suspect:
-            yield from self.faults(read=True)
-            yield from super().verify()
+        yield from self._count(self.readable)
 
-    def faults(self, *, read: bool = False) -> Iterator[None]:
-        """Count the fields of every line; raise an error that names the first line with another number.
-
-        :param read: Polars has read every line, so none has too many
-        """
+    def _count(self, paths: Collection[Any]) -> Iterator[None]:
         for path, real in zip(self.readable, self.files.paths, strict=True):
-            if read and isinstance(path, Path) and not is_packed(path):
-                separator, quote = self._separator, self.options.quote_char
-                if (yield from separators_suffice(path, separator, quote, len(self.types))):
-                    continue
+            if path not in paths:
+                continue
             fail = partial(self.files.error, real)
             lines = pl.scan_lines(path, name="line", **self.files.scan_options)
             try:
                 yield from count_fields(fail, lines, self._separator, self.options.quote_char)
             except UNREADABLE as exc:
                 raise fail(self.problem(self.tell(first_line(exc)))) from None
+
+
+class _Watched(Batches):
+    """Notes whether the last column has nulls, as it has where a line lacks fields."""
+
+    def __init__(self, frame: pl.LazyFrame, doubt: Callable[[], None]) -> None:
+        super().__init__(frame)
+        self._doubt = doubt
+
+    def read(self, rows: int) -> pl.DataFrame | None:
+        """Return the next batch."""
+        frame = super().read(rows)
+        if frame is not None and frame.width > 1 and frame[:, -1].null_count():
+            self._doubt()
+        return frame

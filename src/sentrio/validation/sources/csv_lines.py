@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ("count_fields", "separators_suffice")
+__all__ = ("count_fields", "fields_of")
 
 import csv
 import re
-from collections.abc import Callable, Generator, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import polars as pl
@@ -21,7 +20,6 @@ Fail = Callable[[str], SourceError]
 # Lines that are looked at in one step; the slow way takes a part of them.
 _LINES = 200_000
 _SLOW_LINES = _LINES // 4
-_BYTES = 2**23
 # A quoted field with more characters does not end, or is nothing that anybody would check.
 _LONGEST_FIELD = 2**24
 
@@ -47,7 +45,7 @@ def count_fields(fail: Fail, lines: pl.LazyFrame, separator: str, quote: str | N
                 skipped = lines.slice(batch.first_row)
                 yield from _count_slowly(fail, skipped, separator, quote, width, batch.first_row)
                 return
-            counted = _counted(text, separator, quote)
+            counted = fields_of(text, separator, quote)
             width = width or int(counted[0])
             wrong = (counted != width) & ~((counted == 0) & (width == 1))
             if (at := wrong.arg_max()) is not None and wrong[at]:
@@ -57,30 +55,6 @@ def count_fields(fail: Fail, lines: pl.LazyFrame, separator: str, quote: str | N
         reader.close()
 
 
-def separators_suffice(path: Path, separator: str, quote: str | None, width: int) -> Generator[None, None, bool]:
-    """Tell whether so few bytes as there are lines and separators show that no line lacks fields, in short steps.
-
-    Polars refuses a line with too many fields. So if there are as many separators as all lines need together, and no
-    quotes, then each line has its own. That takes a hundredth of the time of counting line by line.
-
-    :param path: a file of UTF-8 text that is not packed, and that Polars has read
-    :return: whether that is certain; otherwise the lines must be looked at
-    """
-    comma, mark = separator.encode(), (quote or "").encode()
-    lines = separators = 0
-    last = b"\n"
-    with path.open("rb") as file:
-        while chunk := file.read(_BYTES):
-            if mark and mark in chunk:
-                return False
-            lines += chunk.count(b"\n")
-            separators += chunk.count(comma)
-            last = chunk[-1:]
-            yield
-    lines += last != b"\n"
-    return separators == lines * (width - 1)
-
-
 def _texts(batch: pl.DataFrame, *, first: bool) -> pl.Series:
     text = batch["line"].str.strip_chars_end("\r")
     if first and text[0].startswith("\ufeff"):
@@ -88,7 +62,8 @@ def _texts(batch: pl.DataFrame, *, first: bool) -> pl.Series:
     return text
 
 
-def _counted(line: pl.Series, separator: str, quote: str | None) -> pl.Series:
+def fields_of(line: pl.Series, separator: str, quote: str | None) -> pl.Series:
+    """Return the number of fields of each line, as long as no field spans several lines."""
     bare = line
     if quote is not None:
         mark = re.escape(quote)

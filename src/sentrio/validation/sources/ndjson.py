@@ -13,7 +13,7 @@ import polars as pl
 
 from sentrio.validation.sources.base import UNREADABLE
 from sentrio.validation.sources.frames import LazyReader
-from sentrio.validation.sources.text import TOLD_BY, TextSource
+from sentrio.validation.sources.text import TOLD_BY, Batches, Part, TextSource
 from sentrio.validation.sources.typed import told_types
 from sentrio.validation.wording import first_line
 
@@ -43,10 +43,9 @@ class NdjsonSource(TextSource):
         """Check nothing: an object may lack any key."""
         return
 
-    def frame(self, path: Any) -> pl.LazyFrame:
-        """Return the rows of one file, typed or as text."""
-        types = {name: pl.String() if self.text or dtype == pl.Null else dtype for name, dtype in self.types.items()}
-        return self.scan(path, schema=types)
+    def part(self, path: Any) -> Part:
+        """Return a reader of the rows of one file, typed or as text."""
+        return Batches(self.scan(path, schema=self.read_types))
 
     def problem(self, text: str) -> str:
         """Translate a message of Polars, which may show a piece of the data."""

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-__all__ = ("TOLD_BY", "TextReader", "TextSource")
+__all__ = ("TOLD_BY", "Batches", "Part", "TextReader", "TextSource")
 
 from abc import abstractmethod
 from codecs import BOM_UTF8
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
-import attrs
 import polars as pl
 
 from sentrio.errors import SourceError
-from sentrio.validation.sources.base import UNREADABLE, Description, Morsel, ReadAsText, Reader, Source
+from sentrio.validation.sources.base import UNREADABLE, Description, Morsel, ReadAsText, Reader, Source, Suspicious
 from sentrio.validation.sources.files import FileSet, find_files
 from sentrio.validation.sources.frames import LazyReader
 from sentrio.validation.sources.options import SourceOptions, is_utf8
@@ -136,8 +135,12 @@ class TextSource(Source):
         """Check that a file has the columns of the first one."""
 
     @abstractmethod
-    def frame(self, path: Any) -> pl.LazyFrame:
-        """Return the rows of one file, typed or as text."""
+    def scan(self, path: Any, **more: Any) -> pl.LazyFrame:
+        """Return a lazy frame of one file."""
+
+    @abstractmethod
+    def part(self, path: Any) -> Part:
+        """Return a reader of the rows of one file, typed or as text."""
 
     @abstractmethod
     def faults(self) -> Iterator[None]:
@@ -151,9 +154,10 @@ class TextSource(Source):
         """Return the error to raise for one of Polars."""
         return SourceError(self.label, self.problem(self.tell(first_line(exc))))
 
-    def look_at(self, morsel: pl.DataFrame) -> None:
-        """Look at rows for signs of trouble; called for each batch."""
-        return
+    @property
+    def read_types(self) -> dict[str, pl.DataType]:
+        """The types that columns are read as."""
+        return {name: pl.String() if self.text or dtype == pl.Null else dtype for name, dtype in self.types.items()}
 
     def open(self, description: Description) -> Reader:
         """Begin a pass."""
@@ -169,44 +173,86 @@ class TextSource(Source):
         yield from self.files.verify()
 
 
+class Part(Protocol):
+    """Reads one file."""
+
+    def read(self, rows: int) -> pl.DataFrame | None:
+        """Return at most so many rows; ``None`` at the end."""
+
+    def close(self) -> None:
+        """Give back what is held."""
+
+
+class Batches:
+    """Reads one file as Polars streams it."""
+
+    def __init__(self, frame: pl.LazyFrame) -> None:
+        self._reader = LazyReader(frame)
+
+    def read(self, rows: int) -> pl.DataFrame | None:
+        """Return the next batch."""
+        morsel = self._reader.read(rows)
+        if morsel is None or not morsel.rows:
+            return None
+        assert isinstance(morsel.frame, pl.DataFrame)
+        return morsel.frame
+
+    def close(self) -> None:
+        """Drop the query."""
+        self._reader.close()
+
+
 class TextReader(Reader):
     """Reads the files one after another, in batches."""
 
     def __init__(self, source: TextSource) -> None:
         self._source = source
-        self._paths = list(source.readable)
-        self._current: LazyReader | None = None
+        self._paths = list(reversed(source.readable))
+        self._current: Part | None = None
         self._index = self._row = 0
         self._search: Iterator[None] | None = None
 
     def read(self, rows: int) -> Morsel | None:
-        """Return the next batch, cast if it was read as text.
+        """Return the next batch, of several files if they are small, cast if it was read as text.
 
         After an error that may have a line, its search goes on from call to call, and each returns no rows:
         a search through a long file must be open to cancellation as well.
         """
         if self._search is not None:
             return self._seek()
-        while True:
-            if self._current is None:
-                if not self._paths:
-                    return None
-                self._current = LazyReader(self._source.frame(self._paths.pop(0)), self._row, self._index)
-            try:
-                morsel = self._current.read(rows)
-            except UNREADABLE as exc:
-                return self._failed(exc)
-            if morsel is not None:
-                break
-            self._index, self._row = self._current.index, self._current.row
-            self._current = None
-        assert isinstance(morsel.frame, pl.DataFrame)
-        self._source.look_at(morsel.frame)
-        self._index, self._row = self._current.index, self._current.row
-        return attrs.evolve(morsel, frame=self._typed(morsel.frame))
+        try:
+            frame = self._gather(rows)
+        except (*UNREADABLE, Suspicious) as exc:
+            return self._failed(exc)
+        if frame is None:
+            return None if self._index else self._morsel(self._empty())
+        return self._morsel(frame)
 
-    def _typed(self, frame: pl.DataFrame) -> pl.DataFrame | pl.LazyFrame:
-        return cast_texts(frame, self._source.types) if self._source.text else frame
+    def _gather(self, rows: int) -> pl.DataFrame | None:
+        frames: list[pl.DataFrame] = []
+        height = 0
+        # A few rows more are not worth a query.
+        while height <= rows // 2 and (self._paths or self._current is not None):
+            if self._current is None:
+                self._current = self._source.part(self._paths.pop())
+            frame = self._current.read(rows - height)
+            if frame is None:
+                self._current.close()
+                self._current = None
+            else:
+                frames.append(frame)
+                height += frame.height
+        return pl.concat(frames) if frames else None
+
+    def _morsel(self, frame: pl.DataFrame) -> Morsel:
+        typed = cast_texts(frame, self._source.types) if self._source.text else frame
+        morsel = Morsel(self._index, self._row, frame.height, typed)
+        self._index += 1
+        self._row += frame.height
+        return morsel
+
+    def _empty(self) -> pl.DataFrame:
+        return pl.DataFrame(schema=self._source.read_types)
 
     def _failed(self, exc: BaseException) -> Morsel | None:
         self.close()
@@ -218,9 +264,7 @@ class TextReader(Reader):
     def _seek(self) -> Morsel | None:
         assert self._search is not None
         for _ in self._search:
-            types = {name: pl.String() if self._source.text else dtype for name, dtype in self._source.types.items()}
-            self._index += 1
-            return Morsel(self._index - 1, self._row, 0, self._typed(pl.DataFrame(schema=types)))
+            return self._morsel(self._empty())
         return None
 
     def close(self) -> None:

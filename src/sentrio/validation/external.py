@@ -1,0 +1,160 @@
+"""Rows in the order of their hashes, more of them than memory should hold, given back part by part.
+
+All rows with one hash come back together, whichever morsel brought them: that is what it takes to compare rows that
+lie far from each other.
+"""
+
+from __future__ import annotations
+
+__all__ = ("HashedRows", "Piece", "cuts")
+
+import queue
+from array import array
+from collections.abc import Iterator, Sequence
+from io import BytesIO
+from itertools import pairwise
+from pathlib import Path
+from typing import IO
+
+import attrs
+import polars as pl
+
+from sentrio.validation.sources.scratch import Scratch
+
+#: bytes that are kept in memory
+_KEPT_BYTES = 16 * 2**20
+# Size of a part that is given back, so that a step of work on it is short, and memory for it small.
+_PART_BYTES = 8 * 2**20
+# More parts than this make many small writes; then a part is larger.
+_MOST_PARTS = 256
+
+
+def cuts(hashes: pl.Series, parts: int) -> list[int]:
+    """Return where sorted hashes begin that belong to each of so many parts, and the end."""
+    width = 2**64 // parts
+    edges = pl.Series([part * width for part in range(1, parts)], dtype=pl.UInt64)
+    return [0, *hashes.search_sorted(edges).to_list(), len(hashes)] if parts > 1 else [0, len(hashes)]
+
+
+@attrs.frozen(eq=False)
+class Piece:
+    """What one morsel brought: rows in memory, or where each part of them stands in the file."""
+
+    frame: pl.DataFrame | None
+    places: array[int] = attrs.field(factory=lambda: array("Q"))
+
+
+@attrs.define(eq=False)
+class _Shared:
+    kept: int = 0
+    parts: int = 0  #: in which the rows are cut; 0: not cut yet
+    file: IO[bytes] | None = None
+    path: Path | None = None
+    end: int = 0
+
+
+class HashedRows:
+    """Rows of frames with one schema, in memory at first, then in a temporary file.
+
+    What :meth:`add` returns is not part of the rows before it is given to :meth:`parts`, so that a morsel that is
+    measured twice counts once. Threads may add at the same time.
+
+    :param hash_column: the column with the hashes
+    :param rows: how many rows are expected, at most
+    :param kept_bytes: what is kept in memory; ``None``: 16 MB
+    """
+
+    def __init__(self, hash_column: str, rows: int, kept_bytes: int | None = None) -> None:
+        self._hash, self._rows = hash_column, rows
+        self._most = _KEPT_BYTES if kept_bytes is None else kept_bytes
+        self._scratch = Scratch()
+        self._closed = False
+        # Whoever takes it out may change it; the others wait until it is back.
+        self._shared: queue.SimpleQueue[_Shared] = queue.SimpleQueue()
+        self._shared.put(_Shared())
+
+    def add(self, frame: pl.DataFrame) -> Piece:
+        """Take rows that are sorted by their hashes; runs in a worker thread.
+
+        :raises OSError: if the file can not be written
+        """
+        size = int(frame.estimated_size())
+        shared = self._shared.get()
+        try:
+            if shared.kept + size <= self._most or not frame.height:
+                shared.kept += size
+                return Piece(frame)
+            if not shared.parts:
+                expected = max(self._rows / frame.height, 1) * size
+                shared.parts = min(max(1, round(expected / _PART_BYTES)), _MOST_PARTS)
+            parts = shared.parts
+        finally:
+            self._shared.put(shared)
+        written = BytesIO()
+        places = array("Q", [0])
+        for begin, end in pairwise(cuts(frame[self._hash], parts)):
+            if end > begin:
+                frame[begin:end].write_ipc_stream(written, compression="lz4")
+            places.append(written.tell())
+        return Piece(None, self._write(written, places))
+
+    def _write(self, data: BytesIO, places: array[int]) -> array[int]:
+        shared = self._shared.get()
+        try:
+            if shared.file is None:
+                shared.path, shared.file = self._scratch.make(".arrows")
+            shared.file.seek(shared.end)
+            shared.file.write(data.getbuffer())
+            places = array("Q", [shared.end + place for place in places])
+            shared.end = places[-1]
+        finally:
+            if self._closed and shared.file is not None:  # by a cancelled run that left this call behind
+                shared.file.close()
+            self._shared.put(shared)
+        return places
+
+    def parts(self, pieces: Sequence[Piece]) -> Iterator[pl.DataFrame]:
+        """Return the rows of these pieces, sorted by their hashes, part by part; every hash is in one part only.
+
+        :raises OSError: if the file can not be read
+        """
+        shared = self._shared.get()
+        try:
+            if shared.file is not None:
+                shared.file.flush()
+            path = shared.path
+            count = shared.parts or max(1, round(shared.kept / _PART_BYTES))
+        finally:
+            self._shared.put(shared)
+        kept = [(frame, cuts(frame[self._hash], count)) for piece in pieces if (frame := piece.frame) is not None]
+        written = [piece.places for piece in pieces if piece.frame is None]
+        for part in range(count):
+            yield self._sorted(
+                [frame[bounds[part] : bounds[part + 1]] for frame, bounds in kept],
+                path,
+                [(places[part], places[part + 1]) for places in written],
+            )
+
+    def _sorted(
+        self, frames: list[pl.DataFrame], path: Path | None, places: Sequence[tuple[int, int]]
+    ) -> pl.DataFrame:
+        if path is not None:
+            with path.open("rb") as file:
+                for begin, end in places:
+                    if end > begin:
+                        file.seek(begin)
+                        frames.append(pl.read_ipc_stream(file.read(end - begin)))
+        return pl.concat(frames).sort(self._hash) if frames else pl.DataFrame()
+
+    def close(self) -> None:
+        """Forget the rows, and remove the file; quick."""
+        self._closed = True
+        try:
+            shared = self._shared.get_nowait()
+        except queue.Empty:  # a call that was left behind has it, and will close the file
+            pass
+        else:
+            if shared.file is not None:
+                shared.file.close()
+            self._shared.put(shared)
+        self._scratch.close()

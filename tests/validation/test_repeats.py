@@ -1,0 +1,178 @@
+"""Repeated values when there are more of them than memory should hold, and when hashes collide."""
+
+from __future__ import annotations
+
+import errno
+import tempfile
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import _naive as naive
+import anyio
+import polars as pl
+import pytest
+from _running import CUTS, Cut, column, run
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import sentrio
+from sentrio.testing import Backend, cancel_everywhere
+from sentrio.validation import external
+from sentrio.validation.sources.scratch import Scratch
+from sentrio.validation.validators import _repeats
+
+ONE = Cut("frame", 7, 2, 5)
+
+
+@pytest.fixture
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Have nothing kept in memory; return the folder of the temporary files, which must be empty afterwards."""
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    monkeypatch.setattr(external, "_KEPT_BYTES", 0)
+    monkeypatch.setattr(external, "_PART_BYTES", 200)
+    return folder
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> pl.DataFrame:
+    height = draw(st.integers(0, 60))
+    return pl.DataFrame(
+        {
+            "t": column(draw, st.sampled_from(["a", "", "é", "b", "x" * 40]), height),
+            "n": column(draw, st.integers(0, 40), height),
+            "l": column(draw, st.lists(st.integers(0, 1), max_size=2), height),
+        },
+        schema={"t": pl.String, "n": pl.Int64, "l": pl.List(pl.Int64)},
+    )
+
+
+def agree(frame: pl.DataFrame, cut: Cut) -> None:
+    """Compare with the naive count; samples too, which are the very first rows."""
+    entries = ["unique", "unique_rows", {"unique": {"columns": ["t", "n"]}}]
+    report = run(frame, entries, cut, most=70)
+    rows = [tuple(tuple(cell) if isinstance(cell, list) else cell for cell in row) for row in frame.rows()]
+    expected = [naive.unique([(row[place],) for row in rows], nulls_equal=False) for place in range(3)]
+    expected += [naive.unique(rows, nulls_equal=True), naive.unique([row[:2] for row in rows], nulls_equal=False)]
+    for check, (failed, evaluated, failing) in zip(report.checks, expected, strict=True):
+        assert (check.failed_count, check.evaluated_count) == (failed, evaluated), check
+        assert [item.row for item in check.sample] == failing
+
+
+@given(frame=tables(), cut=CUTS)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_values_that_do_not_fit_into_memory(scratch: Path, frame: pl.DataFrame, cut: Cut) -> None:
+    agree(frame, cut)
+    assert not list(scratch.iterdir())
+
+
+@pytest.mark.parametrize("different", [1, 3])
+@pytest.mark.parametrize("kept", [0, 10**9])
+def test_a_collision_of_hashes_is_no_repeat(
+    scratch: Path, monkeypatch: pytest.MonkeyPatch, different: int, kept: int
+) -> None:
+    """Two values with one hash are not to be had, so all hashes are made alike."""
+    monkeypatch.setattr(external, "_KEPT_BYTES", kept)
+    monkeypatch.setattr(
+        _repeats, "hashed", lambda nw, columns: (_repeats._key(nw, columns).hash() % different) * (2**64 // 4)
+    )
+
+    @given(frame=tables(), cut=CUTS)
+    @settings(max_examples=30)
+    def check(frame: pl.DataFrame, cut: Cut) -> None:
+        agree(frame, cut)
+
+    check()
+
+
+def test_rows_let_through_by_mistake_are_not_counted(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All hashes have a mark that they share with others, and the repeats stand behind a thousand other rows."""
+    monkeypatch.setattr(_repeats, "_LEAST_MARKS", 1)
+    monkeypatch.setattr(_repeats, "_MOST_MARKS", 2)
+    frame = pl.DataFrame({"x": [*map(str, range(1_000)), *["again"] * 3, *["more"] * 2]})
+    (check,) = run(frame, ["unique"], Cut("frame", 100, 2, 5), most=5).checks
+    assert (check.failed_count, check.evaluated_count) == (5, 1_005)
+    assert [item.row for item in check.sample] == [1_000, 1_001, 1_002, 1_003, 1_004]
+
+
+def test_one_value_in_many_rows_takes_no_room(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    add = external.HashedRows.add
+
+    def watched(self: external.HashedRows, frame: pl.DataFrame) -> external.Piece:
+        sizes.append(frame.height)
+        return add(self, frame)
+
+    monkeypatch.setattr(external.HashedRows, "add", watched)
+    frame = pl.DataFrame({"x": ["a", "b"] * 5_000})
+    (check,) = run(frame, ["unique"], Cut("frame", 2_000, 2, 5), most=3).checks
+    assert (check.failed_count, [item.row for item in check.sample]) == (10_000, [0, 1, 2])
+    assert max(sizes) <= 2 * 64
+
+
+def test_values_of_every_type(scratch: Path) -> None:
+    moment = datetime(2026, 1, 2, 3, 4, 5)
+    values: dict[str, tuple[Any, Any, Any]] = {
+        "i8": (pl.Int8, 1, 2), "u64": (pl.UInt64, 2**64 - 1, 2), "i128": (pl.Int128, -(2**100), 2),
+        "f32": (pl.Float32, float("nan"), 0.5), "bool": (pl.Boolean, True, False), "text": (pl.String, "é" * 30, "a"),
+        "bytes": (pl.Binary, b"\0", b""), "date": (pl.Date, date(2026, 1, 2), date(1, 1, 1)),
+        "at": (pl.Datetime("us", "Europe/Berlin"), moment, moment + timedelta(1)),
+        "time": (pl.Time, time(1), time(2)), "span": (pl.Duration("ms"), timedelta(1), timedelta(2)),
+        "decimal": (pl.Decimal(10, 2), Decimal("1.50"), Decimal("2.50")),
+        "enum": (pl.Enum(["a", "b"]), "a", "b"), "cat": (pl.Categorical, "a", "b"),
+        "list": (pl.List(pl.String), ["a", None], []), "array": (pl.Array(pl.Int8, 2), [1, 2], [3, 4]),
+        "struct": (pl.Struct({"a": pl.Int8, "b": pl.String}), {"a": 1, "b": None}, {"a": 2, "b": "x"}),
+    }  # fmt: skip
+    frame = pl.DataFrame(
+        [pl.Series(name, [one, None, other, one, None], dtype=dtype) for name, (dtype, one, other) in values.items()]
+    )
+    report = run(frame, ["unique"], Cut("frame", 1, 1, 5), most=5)
+    assert {check.id: check.failed_count for check in report.checks} == {f"unique:{name}": 2 for name in values}
+    assert {tuple(item.row for item in check.sample) for check in report.checks} == {(0, 3)}
+    (check,) = run(frame, ["unique_rows"], Cut("frame", 1, 1, 5), most=5).checks
+    assert [item.row for item in check.sample] == [0, 1, 3, 4]
+
+
+async def test_cancelled_it_leaves_no_file(scratch: Path) -> None:
+    frame = pl.DataFrame({"x": ["a", "b", "c"] * 30})
+    made: list[bool] = []
+
+    async def cancelled() -> None:
+        checkpoint = sentrio.Checkpoint("a", frame, ["unique"], morsel_rows=10)
+        with anyio.CancelScope() as scope:
+
+            def look(progress: sentrio.Progress) -> None:
+                if progress.phase == 2 and progress.rows > 50:
+                    made.append(bool(list(scratch.iterdir())))
+                    scope.cancel()
+
+            await checkpoint.run_async(on_progress=look)
+
+    await cancelled()
+    assert made[0]
+    assert not list(scratch.iterdir())
+
+
+def test_cancelled_anywhere_it_leaves_no_file(scratch: Path, backend: Backend) -> None:
+    frame = pl.DataFrame({"x": ["a", "b", "c"] * 10})
+
+    async def once() -> None:
+        result = await sentrio.check_async(frame, ["unique"], morsel_rows=10)
+        assert result.report is not None
+        assert result.report.checks[0].failed_count == 30
+
+    cancel_everywhere(once, backend=backend)
+    assert not list(scratch.iterdir())
+
+
+def test_a_full_disk_is_an_error_of_the_check_alone(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Scratch, suffix: str) -> Any:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Scratch, "make", full)
+    first, second = run(pl.DataFrame({"x": ["a"] * 30}), ["unique", "not_null"], ONE).checks
+    assert (first.outcome, second.outcome) == ("error", "passed")
+    assert "No space left on device" in first.message
