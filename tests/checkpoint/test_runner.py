@@ -618,7 +618,11 @@ async def test_run_checkpoint_async_takes_a_name_or_a_checkpoint() -> None:
         ({"max_concurent_checkpoints": 1}, UnknownOptionError, "did you mean 'max_concurrent_checkpoints'"),
         ({"trigger_poll_interval": 0}, OptionValueError, "above 0, got 0"),
         ({"trigger_poll_interval": float("inf")}, OptionValueError, "a finite number above 0, got inf"),
-        ({"graceful_shutdown_timeout": 10**400}, OptionValueError, "a number of at least 0, as a float can hold it, got 1000"),
+        (
+            {"graceful_shutdown_timeout": 10**400},
+            OptionValueError,
+            "a number of at least 0, as a float can hold it, got 1000",
+        ),
         ({"result_queue_size": 0}, OptionValueError, "result_queue_size must be .* got 0"),
         ({"stop_on_error": "yes"}, OptionValueError, "true or false, got 'yes'"),
         ({"max_consecutive_failures": -1}, OptionValueError, "at least 0, got -1"),
