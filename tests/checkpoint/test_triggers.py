@@ -118,6 +118,14 @@ class Topic(AsyncBaseTrigger[TopicConfig]):
         return TriggerResult(should_run=self.config.topic == self._config.topic)
 
 
+@pytest.mark.parametrize("given", [{"max_runs": 1, "run_immediately": True}, {"enabled": False}], ids=str)
+async def test_a_watch_that_is_over_says_so_before_it_is_asked_again(given: dict[str, Any]) -> None:
+    async with ScheduleTrigger(interval_hours=1, **given).watch() as watch:
+        assert (await watch.wait()).should_run is ("max_runs" in given)
+        assert watch.statistics().ended
+        assert watch.statistics().next_due is None
+
+
 def test_options_come_from_the_type_parameter() -> None:
     assert Topic(topic="orders").config.topic == "orders"
     assert Topic(topic="orders").name == "topic"

@@ -332,6 +332,16 @@ def test_a_url_with_a_password_shows_nowhere(sentrio: Any, tmp_path: Path) -> No
     assert "hunter" not in done.out + done.err + more.out + more.err
 
 
+@pytest.mark.parametrize("query", ["", "?token=hun.ter2", "?a=[1]*&token=hunter2"])
+@pytest.mark.parametrize("format_", ["table", "json", "junit", "github"])
+def test_the_name_of_a_check_is_no_url(sentrio: Any, query: str, format_: str) -> None:
+    url = f"http://user:hunter2@127.0.0.1:1/data/orders.csv{query}"
+    done = sentrio("check", url, "--format", format_, "-vv")
+    assert done.code == 3
+    assert "orders" in done.out
+    assert not re.search(r"hunter2|hun\.ter2|token", done.out + done.err)
+
+
 def test_logs_name_run_and_checkpoint(sentrio: Any, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("x\n1\n")
     (tmp_path / "sentrio.yaml").write_text(
@@ -369,6 +379,17 @@ def test_output_that_nobody_can_take_is_no_verdict(options: str) -> None:
     assert (full.returncode, full.stderr) == (2, "the output can not be written: No space left on device\n")
     assert run_in_shell(f"{base} >&-").returncode == 0
     assert "Traceback" not in run_in_shell(f"{base} >&- 2>&-").stderr
+
+
+@pytest.mark.parametrize(
+    "options", ["--help", "run --help", "run --no-such-option", "run -c gone.yaml", "init -c /gone/x"]
+)
+def test_messages_that_nobody_can_take_are_no_verdict(options: str) -> None:
+    base = f"{sys.executable} -m sentrio {options}"
+    for streams in ("> /dev/full", "2> /dev/full", "> /dev/full 2>&1", ">&- 2>&-"):
+        done = run_in_shell(f"{base} {streams}")
+        assert done.returncode in ({0, 2} if "--help" in options else {2})
+        assert "Traceback" not in done.stderr
 
 
 def test_lines_that_end_with_a_carriage_return_alone(sentrio: Any, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from sentrio import load_config
 from sentrio.cli.init import starter
 from sentrio.errors import SourceError
+from sentrio.validation.sources.files import make_source
 from sentrio.validation.types import is_pattern
 
 ODD = ["", "a b", "ü", "日本", "it's", 'say "hi"', "{curly}", "${HOME}", "$${x}", "$$$", "null", "true", "1", "1.5", "-", "*", "&a",
@@ -168,6 +169,15 @@ def test_values_that_later_rows_bring_are_read_as_text(tmp_path: Path) -> None:
     text, result = run_what_is_written(tmp_path, tmp_path / "late.csv")
     assert result.passed
     assert 'data_source: {path: "late.csv", schema: {number: string, empty: string}}' in text
+
+
+def test_a_url_is_written_as_it_is_and_names_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "orders.csv").write_text("a,b\n1,x\n2,y\n")
+    monkeypatch.setattr("sentrio.cli.init.make_source", lambda given: make_source({"path": tmp_path / "orders.csv"}))
+    url = "https://user:hunter2@example.org/data/orders.csv?token=hun.ter3"
+    text = starter(url, tmp_path)
+    assert f'  orders:\n    data_source: "{url}"\n' in text
+    assert (text.count("hunter2"), text.count("hun.ter3")) == (1, 1)
 
 
 def test_the_command(sentrio: Any, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -60,3 +61,14 @@ def test_ctrl_c_ends_at_once_with_130_and_the_terminal_intact(huge: Path, backen
     assert seen.count(b"\x1b[?25l") == seen.count(b"\x1b[?25h")  # the cursor is back
     assert b"Traceback" not in seen
     assert seen.rstrip().endswith(b"interrupted")
+
+
+def test_an_error_that_ctrl_c_has_become_while_modules_are_imported(
+    sentrio: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(**_: object) -> None:
+        raise RuntimeError("Error calling __set_name__ on 'Field' instance") from KeyboardInterrupt()
+
+    monkeypatch.setattr("sentrio.cli.app.app", interrupted)
+    done = sentrio("run")
+    assert (done.code, done.err) == (130, "interrupted\n")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,8 @@ def test_names_and_options(load: object) -> None:
         ("    actions: [stor]", ":4:15  checkpoints.orders.actions[0]: unknown action 'stor'; did you mean 'store'?"),
         ("    actions: [store: {pth: x}]", ":4:23  checkpoints.orders.actions[0].store: unknown option 'pth'"),
         ("    actions: [store: {path: x, partition_by: week}]", ":4:32  checkpoints.orders.actions[0].store: partition_by"),
+        ("    execution_strategy: {concurrent: {max_concurency: 2}}", ":4:39  checkpoints.orders.execution_strategy: unknown option 'max_concurency'"),
+        ("    execution_strategy: {pipeline: {stages: [[0, 5]]}}", ":4:37  checkpoints.orders.execution_strategy: stages must list each action"),
         ("    description: ${SENTRIO_UNSET}", ":4:18  checkpoints.orders.description: environment variable 'SENTRIO_UNSET'"),
         ("    validators: [null]\n    validator_config: {nul: {}}", ":5:24  checkpoints.orders.validator_config: no validator"),
         ("  orders: {data_source: e.csv}", ":4:3  checkpoints.orders: the key 'orders' is given twice, first in line 2"),
@@ -81,6 +84,49 @@ def test_names_and_options(load: object) -> None:
 def test_problems_name_line_column_and_key(load: object, tail: str, expected: str) -> None:
     (problem,) = problems(load, HEAD + tail + "\n")
     assert problem.startswith(f"sentrio.yaml{expected}"), problem
+
+
+@pytest.mark.parametrize(
+    ("module", "said"),
+    [
+        ("raise RuntimeError('no luck')", "RuntimeError: no luck"),
+        ("def (:", "SyntaxError: "),
+        ("import sys; sys.exit(7)", "SystemExit: 7"),
+        ("", "module 'its_actions' has no attribute 'act'"),
+    ],
+)
+def test_a_callback_that_can_not_be_imported(
+    load: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, said: str
+) -> None:
+    monkeypatch.setattr("sys.path", sys.path.copy())
+    monkeypatch.delitem(sys.modules, "its_actions", raising=False)
+    (tmp_path / "its_actions.py").write_text(module)
+    (problem,) = problems(load, HEAD + "    actions: [custom: {callback: 'its_actions:act'}]\n")
+    assert problem.startswith(
+        f"sentrio.yaml:4:24  checkpoints.orders.actions[0].custom: callback 'its_actions:act' can not be imported ({said}"
+    )
+    sys.modules.pop("its_actions", None)
+
+
+def test_a_callback_is_looked_for_beside_the_file(
+    load: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.path", sys.path.copy())
+    (tmp_path / "beside_the_file.py").write_text("def act(result): return result.checkpoint_name\n")
+    monkeypatch.setitem(sys.modules, "beside_the_file", sys)  # it is forgotten afterwards
+    del sys.modules["beside_the_file"]
+    text = HEAD + "    validators: [not_null]\n    actions: [custom: {callback: 'beside_the_file:act'}]\n"
+    result = load(text)["orders"].run()  # type: ignore[operator]
+    assert result.action_results[0].details == {"returned": "orders"}
+
+
+@pytest.mark.parametrize(
+    "entry", ["https://hooks/SECRET", "{'https://hooks/SECRET': {channel: x}}", "{'https://hooks/SECRET': 5}"]
+)
+def test_a_url_in_the_place_of_an_action_is_not_shown(load: object, entry: str) -> None:
+    (problem,) = problems(load, f"{HEAD}    actions:\n      - {entry}\n")
+    assert problem.startswith("sentrio.yaml:5:")
+    assert "SECRET" not in problem
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import os
 import sys
 
 from sentrio.cli.exits import INTERRUPTED, UNDECIDED, USAGE
+from sentrio.cli.printing import complain
 
 
 def main() -> None:
@@ -22,9 +23,24 @@ def main() -> None:
         try:
             app(prog_name="sentrio")
         except SentrioError as exc:
-            print(exc, file=sys.stderr)
+            complain(exc)
             sys.exit(UNDECIDED if isinstance(exc, SourceError) else USAGE)
-    except KeyboardInterrupt:
+        except OSError as exc:
+            # What files and sources raise are errors of ours; this is the help, or a message about wrong options,
+            # that nobody can take.
+            complain(f"the output can not be written: {exc.strerror or exc}")
+            sys.exit(USAGE)
+    except (KeyboardInterrupt, Exception) as exc:
         # Before a run has begun: while modules are imported, or a configuration is read.
-        print("interrupted", file=sys.stderr)
+        if not _is_interruption(exc):
+            raise
+        complain("interrupted")
         sys.exit(INTERRUPTED)
+
+
+def _is_interruption(exc: BaseException) -> bool:
+    """Tell whether Ctrl-C is behind an error: while a class is made, Python raises another one because of it."""
+    found: BaseException | None = exc
+    while found is not None and not isinstance(found, KeyboardInterrupt):
+        found = found.__cause__
+    return found is not None

@@ -6,14 +6,13 @@ __all__ = ("app",)
 
 import logging
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from sentrio.cli.exits import PASSED, USAGE
-from sentrio.cli.printing import say
+from sentrio.cli.printing import complain, say
 
 if TYPE_CHECKING:
     from sentrio.checkpoint.checkpoint import Checkpoint
@@ -181,7 +180,7 @@ def _without_sites(config: Config, chosen: list[Checkpoint], names: list[str] | 
         problem = f"checkpoint {bound.name!r} has data for each site; `sentrio pipeline` runs it"
         if names or not free:
             raise OptionValueError("sentrio", "NAME", problem)
-        print(f"{problem}, and it is left out here", file=sys.stderr)
+        complain(f"{problem}, and it is left out here")
     if not chosen:
         raise ConfigurationError([Problem("", "there are no `checkpoints`", str(config.path))])
     return free
@@ -236,6 +235,7 @@ def check(
 ) -> None:  # fmt: skip
     """Check one file without a configuration."""
     from sentrio.checkpoint.checkpoint import Checkpoint
+    from sentrio.cli.naming import name_of
     from sentrio.cli.running import Outputs, run_checkpoints
     from sentrio.config import parse_entry
 
@@ -245,7 +245,7 @@ def check(
     entries = [parse_entry(text, "--validator") for text in validator or ["not_null"]]
     options = _source_options(source)
     checkpoint = Checkpoint(
-        name=data if set(data) & set("*?[") else Path(data).stem or data,
+        name=name_of(data),
         data_source={**options, "path": data},
         validators=entries,
         key_columns=key_column or [],
@@ -271,7 +271,7 @@ def validate(
     chosen = _select(loaded, names, tag)
     problems = [f"{loaded.path}  checkpoints.{each.name}: {text}" for each in chosen for text in each.validate()]
     for problem in problems:
-        print(problem, file=sys.stderr)
+        complain(problem)
     if problems:
         raise typer.Exit(USAGE)
     pipeline_too = " and a pipeline" if loaded.pipeline is not None else ""
@@ -379,13 +379,13 @@ def init(
     except FileExistsError:
         _refuse_to_replace(output)
     except OSError as exc:
-        print(f"{output}: {exc.strerror or exc}", file=sys.stderr)
+        complain(f"{output}: {exc.strerror or exc}")
         raise typer.Exit(USAGE) from exc
     say(f"wrote {output}; next: sentrio validate --config {output}, then sentrio run --config {output}")
 
 
 def _refuse_to_replace(output: Path) -> NoReturn:
-    print(f"{output} is there already; --force replaces it", file=sys.stderr)
+    complain(f"{output} is there already; --force replaces it")
     raise typer.Exit(USAGE)
 
 

@@ -15,6 +15,7 @@ import anyio
 
 from sentrio.async_core.background import default_backend
 from sentrio.checkpoint.formats.table import visible
+from sentrio.cli.naming import is_url, name_of
 from sentrio.validation.profile import Profile, Suggestion, profile, proven, suggestions
 from sentrio.validation.sources.base import Source
 from sentrio.validation.sources.files import make_source
@@ -69,10 +70,11 @@ def starter(data: str | None, folder: Path, source: Mapping[str, Any] | None = N
         return f"{_HEAD}\n{_EXAMPLE}{_TAIL}"
     given = {"path": data, **(source or {})}
     found, checks = anyio.run(_checks, given, backend=default_backend())
-    options = _with_text(given, found.as_text) | {"path": os.path.relpath(data, folder)}
+    path = data if is_url(data) else os.path.relpath(data, folder)
+    options = _with_text(given, found.as_text) | {"path": path}
     lines = [
         "checkpoints:",
-        f"  {_word(Path(data).stem or data)}:",
+        f"  {_word(name_of(data))}:",
         f"    data_source: {_flow(options['path'] if len(options) == 1 else options)}",
     ]
     keys = [each.options["column"] for each in checks if each.name == "unique" and each.options["column"]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ("say", "shows_marks", "terminal_colours")
+__all__ = ("complain", "say", "shows_marks", "terminal_colours")
 
 import os
 import sys
@@ -25,6 +25,19 @@ def shows_marks(stream: Any) -> bool:
     return True
 
 
+def complain(text: object) -> None:
+    """Print an error to standard error; if that can not be done, the exit code has to say it alone."""
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:
+        _forget(sys.stderr)
+
+
+def _forget(stream: Any) -> None:
+    # Python would flush once more at exit, and complain.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 def say(text: str, stream: Any = None) -> None:
     """Print a text; exit if it can not be printed, quietly if only nobody reads any more, as after ``| head``."""
     target = stream or sys.stdout
@@ -34,10 +47,9 @@ def say(text: str, stream: Any = None) -> None:
         except UnicodeEncodeError:
             print(text.encode("ascii", "backslashreplace").decode("ascii"), file=target, flush=True)
     except OSError as exc:
-        # Python would flush once more at exit, and complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), target.fileno())
+        _forget(target)
         if isinstance(exc, BrokenPipeError):
             raise SystemExit(PIPE_CLOSED) from None
         if target is not sys.stderr:
-            print(f"the output can not be written: {exc.strerror or exc}", file=sys.stderr)
+            complain(f"the output can not be written: {exc.strerror or exc}")
         raise SystemExit(USAGE) from None

@@ -18,7 +18,7 @@ from sentrio._yaml.reader import Reader, described, tool_table
 from sentrio.checkpoint.actions import make_action
 from sentrio.checkpoint.checkpoint import Checkpoint
 from sentrio.checkpoint.triggers import make_trigger
-from sentrio.config.plugins import load_plugin
+from sentrio.config.plugins import load_plugin, look_in
 from sentrio.errors import (
     ConfigurationError,
     OptionValueError,
@@ -38,6 +38,7 @@ FILE_NAME = "sentrio.yaml"
 
 _TOP = ("version", "plugins", "defaults", "checkpoints", "pipeline")
 _NOT_IN_FILES = {"name", "on_complete", "on_error", "base_dir"}
+_STRATEGIES = {"ConcurrentStrategy", "PipelineStrategy", "SequentialStrategy"}
 _KEYS = tuple(name for name in known_options(Checkpoint) if name not in _NOT_IN_FILES)
 
 
@@ -102,6 +103,10 @@ def parse_mapping(text: str, option: str) -> dict[str, Any]:
         raise ConfigurationError([Problem("", f"write it as 'name: value', got {text!r}", option)])
     found: dict[str, Any] = to_plain(node)
     return found
+
+
+def _entry_path(path: str, name: str) -> str:
+    return path if "://" in name else step(path, name)  # a URL in the wrong place may be secret
 
 
 class _Builder(Reader):
@@ -226,6 +231,10 @@ class _Builder(Reader):
             if isinstance(place, MappingNode) and (key := place.key(outer)) is not None:
                 below = place.get(outer)
                 place = (below.key(inner) if isinstance(below, MappingNode) else None) or key
+        elif exc.owner in _STRATEGIES and "execution_strategy" in given:
+            place, path = given["execution_strategy"][1], paths["execution_strategy"]
+            below = place.items[0][1] if isinstance(place, MappingNode) and place.items else None
+            place = (below.key(exc.option) if isinstance(below, MappingNode) else None) or place
         elif exc.option in given:
             place, path = given[exc.option][0], paths[exc.option]
         self.note(path, exc.problem, place)
@@ -256,6 +265,8 @@ class _Builder(Reader):
         return self._made(self._make_action, *entry, node, path, expand=False) if entry is not None else None
 
     def _make_action(self, entry: Any) -> Any:
+        if "custom" in entry:
+            look_in(self.file.parent)  # a callback of the project's own
         return make_action(entry, self.file.parent)
 
     def _trigger(self, node: Node, path: str) -> Any:
@@ -271,7 +282,7 @@ class _Builder(Reader):
             return node.text, None
         if isinstance(node, MappingNode) and len(node.items) == 1:
             ((key, value),) = node.items
-            options = self._options(value, step(path, key.text), key, secret=secret)
+            options = self._options(value, _entry_path(path, key.text), key, secret=secret)
             return None if options is None else (key.text, options)
         problem = "an entry is a name, or one name with its options, as in `range: {min: 0}`"
         if isinstance(node, MappingNode) and node.items:
@@ -293,7 +304,7 @@ class _Builder(Reader):
         self, make: Callable[[Any], T], name: str, options: MappingNode | None, node: Node, path: str, *, expand: bool
     ) -> T | None:
         place = node.items[0][0] if isinstance(node, MappingNode) else node
-        where = step(path, name)
+        where = _entry_path(path, name)
         before = self.notes
         plain = {} if options is None else self.filled(options, where) if expand else to_plain(options)
         if self.notes > before:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ("load_plugin",)
+__all__ = ("load_plugin", "look_in")
 
 import importlib
 import importlib.machinery
@@ -21,20 +21,26 @@ from sentrio.validation.wording import first_line
 logger = logging.getLogger("sentrio.config")
 
 
+def look_in(folder: Path) -> str:
+    """Have Python look for modules in a folder first, as for a script that stands there; return its path."""
+    root = str(folder.absolute())
+    # It stays: what a module imports later, inside of a function, is looked for in the same places.
+    if root not in sys.path:
+        sys.path.insert(0, root)
+    importlib.invalidate_caches()  # the file may be younger than what Python remembers of the folder
+    return root
+
+
 def load_plugin(name: str, folder: Path) -> str:
     """Import a module and make known what it defines; return what is wrong, if something is.
 
     It is looked for in the folder of the configuration first, as for a script that stands there, then wherever
     Python looks.
     """
-    root = str(folder.absolute())
     parts = name.split(".")
     if not all(part.isidentifier() for part in parts):
         return f"{name!r} names no module; write it as in `import`: my_project.rules"
-    # It stays: what a module imports later, inside of a function, is looked for in the same places.
-    if root not in sys.path:
-        sys.path.insert(0, root)
-    importlib.invalidate_caches()  # the file may be younger than what Python remembers of the folder
+    root = look_in(folder)
     try:
         module = importlib.import_module(name)
     except (Exception, SystemExit) as exc:  # somebody's module may raise anything

@@ -80,6 +80,9 @@ def make_action(entry: object, base_dir: Path | None = None) -> AsyncExecutable:
 
 
 def _named(name: str, given: dict[str, Any], base_dir: Path | None) -> AsyncExecutable:
+    if "://" in name:
+        problem = "an entry begins with the name of an action; this one is a URL, and not shown, as it may be secret"
+        raise OptionValueError("actions", "actions", problem)
     action = REGISTRY.find(name)(**given)
     action.base_dir = base_dir
     return action

@@ -26,8 +26,9 @@ def _resolved(value: Any) -> Any:
         found: Any = importlib.import_module(module)
         for part in name.split("."):
             found = getattr(found, part)
-    except (ImportError, AttributeError, ValueError) as exc:
-        problem = f"callback {value!r} can not be imported ({exc}); write it as 'package.module:function'"
+    except (Exception, SystemExit) as exc:  # somebody's module may raise anything
+        said = exc if isinstance(exc, ImportError | AttributeError | ValueError) else f"{type(exc).__name__}: {exc}"
+        problem = f"callback {value!r} can not be imported ({said}); write it as 'package.module:function'"
         raise OptionValueError("custom", "callback", problem) from exc
     return found
 

@@ -274,23 +274,31 @@ class TriggerWatch:
 
     def statistics(self) -> TriggerStatistics:
         """Return what the watch has seen."""
+        ended = self._ended or self._exhausted() is not None
         return TriggerStatistics(
             fired=self._fired,
             missed=self._missed,
             failures=self._failures,
-            next_due=None if self._ended else self._next_due(),
-            ended=self._ended,
+            next_due=None if ended else self._next_due(),
+            ended=ended,
         )
 
     def _opening(self) -> TriggerResult | None:
         """Return what is clear without asking the trigger."""
+        exhausted = self._exhausted()
+        if exhausted is not None:
+            return TriggerResult(False, exhausted)
+        first, self._begun = not self._begun, True
+        return self._at_once() if first and self.trigger.config.run_immediately else None
+
+    def _exhausted(self) -> str | None:
+        """Return why the trigger is never due again, whatever it would answer; ``None``: it may be."""
         config = self.trigger.config
         if not config.enabled:
-            return TriggerResult(False, "the trigger is disabled")
+            return "the trigger is disabled"
         if config.max_runs and self._fired >= config.max_runs:
-            return TriggerResult(False, f"the trigger has fired max_runs={config.max_runs} times")
-        first, self._begun = not self._begun, True
-        return self._at_once() if first and config.run_immediately else None
+            return f"the trigger has fired max_runs={config.max_runs} times"
+        return None
 
     def _closing(self, result: TriggerResult) -> TriggerResult:
         self._failures = 0

@@ -43,9 +43,13 @@ class FileSet:
         for each in found.paths:
             try:
                 with each.open("rb"):
-                    pass
+                    str(each).encode()
             except OSError as exc:
                 raise SourceError(label, _os_problem(exc, each, pattern)) from exc
+            except UnicodeEncodeError:
+                # Polars takes paths as text.
+                problem = f"the name {str(each)!a} is not UTF-8 text; rename it"
+                raise SourceError(label, problem) from None
         return found
 
     @classmethod
