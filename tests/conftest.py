@@ -43,8 +43,14 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, object
     return backend
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cancelled run waits a moment for its morsels and then leaves them behind; a busy machine takes longer."""
+    monkeypatch.setattr("sentrio.validation.engines.threads.GRACE_SECONDS", 9.0)
+
+
 @pytest.fixture(params=sentrio.testing.BACKENDS)
-def backend(request: pytest.FixtureRequest) -> Backend:
+def backend(request: pytest.FixtureRequest, patient: None) -> Backend:
     """A backend by its name, for tests that start event loops of their own."""
     name: Backend = request.param
     return name

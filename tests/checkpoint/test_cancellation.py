@@ -25,10 +25,7 @@ HEAVY = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A busy machine may take longer over a morsel than a run waits for it."""
-    monkeypatch.setattr("sentrio.validation.engines.threads.GRACE_SECONDS", 5.0)
+pytestmark = pytest.mark.usefixtures("patient")
 
 
 def test_cancelled_anywhere_a_run_leaves_nothing(

@@ -105,6 +105,7 @@ KINDS = (
 
 
 @pytest.mark.chaos
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("number", range(len(KINDS)), ids=KINDS)
 def test_cancelled_anywhere_a_check_leaves_nothing(
     number: int, large_counts: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -115,7 +116,6 @@ def test_cancelled_anywhere_a_check_leaves_nothing(
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
-    monkeypatch.setattr("sentrio.validation.engines.threads.GRACE_SECONDS", 5.0)
     monkeypatch.setattr("sentrio.validation.sources.spill.MOST_BYTES", 10)
     made = FORMS[form](FRAME, tmp_path) if form != "reader" else None
 

@@ -129,11 +129,9 @@ def test_a_server_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.chaos
-def test_cancelled_anywhere_a_check_of_a_url_leaves_nothing(
-    web: Web, large_counts: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("patient")
+def test_cancelled_anywhere_a_check_of_a_url_leaves_nothing(web: Web, large_counts: int) -> None:
     backends = BACKENDS if large_counts > 1 else BACKENDS[-1:]
-    monkeypatch.setattr("sentrio.validation.engines.threads.GRACE_SECONDS", 5.0)
     web.files["a.csv"] = b"x\n1\n2\n"
 
     def run() -> Awaitable[object]:

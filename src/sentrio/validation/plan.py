@@ -20,7 +20,7 @@ from sentrio.validation.conditions import row_condition
 from sentrio.validation.cuts import Learnt, filtered
 from sentrio.validation.facts import UNKNOWN, Known
 from sentrio.validation.metrics import Matching, Metric, ScanMetric
-from sentrio.validation.samples import SampleOptions, Wanted, pick_samples, take_samples
+from sentrio.validation.samples import Row, SampleOptions, Wanted, pick_samples, take_samples
 from sentrio.validation.types import is_pattern
 from sentrio.validation.validators import Validator
 from sentrio.validation.validators._base import Check, Schema
@@ -188,7 +188,7 @@ class MorselResult:
 
     rows: int
     states: list[list[Any]]  # [group][metric]
-    samples: dict[str, list[tuple[int, dict[str, Any]]]]
+    samples: dict[str, list[Row]]
     errors: dict[str, str] = attrs.field(factory=dict)  # check id -> why it could not be evaluated
     part: Any = None  #: its rows, judged, where they are split
 

@@ -22,22 +22,20 @@ from sentrio.errors import SourceError, suggestion
 from sentrio.validation.cuts import Learnt
 from sentrio.validation.engines.threads import MorselSize, in_thread, run_morsels
 from sentrio.validation.lookup import Wanted
+from sentrio.validation.outcomes import UNEVALUATED, error_of, result_of
 from sentrio.validation.plan import Broken, Frame, MorselResult, Phase, Plan, measure
-from sentrio.validation.report import CheckOutcome, CheckResult, SampleRow, Severity, ValidationReport
-from sentrio.validation.samples import SampleOptions
+from sentrio.validation.report import CheckResult, Severity, ValidationReport
+from sentrio.validation.samples import Row, SampleOptions
 from sentrio.validation.sources.base import Description, Morsel, ReadAsText, Source
 from sentrio.validation.sources.files import make_source
 from sentrio.validation.split import SLICE_BYTES, SLICE_ROWS, Splitter
 from sentrio.validation.validators import Validator
 from sentrio.validation.validators._base import Check, Gather, Verdict
-from sentrio.validation.values import json_ready
-from sentrio.validation.wording import count_of, first_line
+from sentrio.validation.wording import first_line
 
 # A frame below both bounds is checked in less time than a worker thread needs to begin.
 _INLINE_ROWS = 10_000
 _INLINE_BYTES = 2**20
-
-REDACTED = "[redacted]"
 
 T = TypeVar("T")
 
@@ -76,7 +74,7 @@ class Validation:
     _number: int = attrs.field(default=0, init=False)
     _states: list[list[Any]] = attrs.field(factory=list, init=False)
     _values: dict[str, dict[str, Any]] = attrs.field(factory=dict, init=False)
-    _samples: dict[str, list[tuple[int, Mapping[str, Any]]]] = attrs.field(factory=dict, init=False)
+    _samples: dict[str, list[Row]] = attrs.field(factory=dict, init=False)
     _sampled: set[str] = attrs.field(factory=set, init=False)
     _errors: dict[str, str] = attrs.field(factory=dict, init=False)
     _references: dict[Any, dict[str, Any] | str] = attrs.field(factory=dict, init=False)
@@ -150,7 +148,7 @@ class Validation:
             self._complete = True
             if self.split is not None:
                 broken = {**self._errors, **self._unreadable}
-                await self.split.finish(self.source.label, broken, discreet=self._discreet)
+                await self.split.finish(self.source.label, broken, discreet=self.samples.discreet)
 
     async def _split_by_keys(self, split: Splitter) -> None:
         """Read once for the values that repeat, and once to write the rows."""
@@ -194,7 +192,7 @@ class Validation:
         for option in ("key_columns", "redact_columns"):
             for name in getattr(self.samples, option):
                 if name not in plan.schema:
-                    hint = "" if self._discreet else suggestion(name, tuple(plan.schema))
+                    hint = "" if self.samples.discreet else suggestion(name, tuple(plan.schema))
                     raise SourceError(self.source.label, f"{option} names column {name!r}, which is not there{hint}")
 
     async def _steps(self, steps: Iterator[None]) -> None:
@@ -353,7 +351,7 @@ class Validation:
                 found = self._references.get((id(check.rule), wanted))
                 if found is None:
                     gather = [Gather(wanted=wanted)]
-                    shown = SampleOptions(most=0 if self._discreet else 1)
+                    shown = SampleOptions(most=0 if self.samples.discreet else 1)
                     other = Validation(make_source(wanted.data, self.base), gather, samples=shown)
                     found = self._references[id(check.rule), wanted] = await other.gathered()
                 if not isinstance(found, str) and (problem := wanted.refuses(found["dtype"])):
@@ -380,7 +378,7 @@ class Validation:
         keys, most = self.samples.key_columns, self.samples.most
         if not keys or not most:
             return
-        found: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
+        found: dict[str, list[Row]] = {}
         for check in self._plan.checks:
             if (values := self._values.get(check.id)) and check.id not in self._samples:
                 found[check.id] = list(islice(check.rule.sample(check, values), most))
@@ -404,11 +402,6 @@ class Validation:
         self._turn_to(following)
         return following
 
-    @property
-    def _discreet(self) -> bool:
-        """Whether some values must not be seen, so that messages say less."""
-        return bool(self.samples.redact_columns) or not self.samples.most
-
     def report(self) -> ValidationReport:
         """Return what is known now."""
         rows = self._description.rows if self._description else None
@@ -423,72 +416,23 @@ class Validation:
         )
 
     def _result(self, check: Check) -> CheckResult:
-        rule = check.rule
-        private = bool(set(check.columns) & set(self.samples.redact_columns))
         values = self._values.get(check.id, {}) if self._complete else self._current(check)
-        verdict = self._verdict(check, values, private)
-        ratio = None
-        if verdict.failed is not None and verdict.evaluated:
-            ratio = verdict.failed / verdict.evaluated
-        observed = json_ready(verdict.observed)
-        if private and observed is not None:
-            observed = REDACTED
-        elif not self.samples.most and rule.observes_values:
-            observed = None
-        return CheckResult(
-            id=check.id,
-            name=rule.validator_name,
-            column=check.column,
-            outcome=verdict.outcome,
-            severity=rule.severity,
-            failed_count=verdict.failed,
-            row_count=values.get("rows"),
-            evaluated_count=verdict.evaluated,
-            failed_ratio=ratio,
-            observed=observed,
-            expected=rule.expected,
-            sample=self._shown(check, values) if verdict.failed else (),
-            message=verdict.message,
-            description=rule.description,
-            dimension=rule.dimension,
-        )
+        found = self._samples.get(check.id, ())
+        return result_of(check, values, self.samples, found, self._unjudged(check, values))
 
-    def _verdict(self, check: Check, values: Mapping[str, Any], private: bool) -> Verdict:
-        if check.problem:
-            # What follows the semicolon names columns, and a file without its header has values for names.
-            said = check.problem.partition(";")[0] if self._discreet else check.problem
-            return Verdict(outcome=CheckOutcome.ERROR, message=said)
-        if (problem := self._unreadable.get(check.id)) is not None:
-            said = problem.partition(";")[0] if self._discreet else problem
-            return Verdict(outcome=CheckOutcome.ERROR, message=said)
+    def _unjudged(self, check: Check, values: Mapping[str, Any]) -> Verdict | None:
+        """Return why a check can not be judged now; ``None``: it can."""
+        if problem := check.problem or self._unreadable.get(check.id):
+            return error_of(problem, self.samples)
         if (problem := self._errors.get(check.id)) is not None:
-            if self._discreet:
-                problem = "it could not be evaluated on some rows (the reason may show values, which are hidden)"
-            return Verdict(outcome=CheckOutcome.ERROR, message=problem)
+            hidden = "it could not be evaluated on some rows (the reason may show values, which are hidden)"
+            return error_of(hidden if self.samples.discreet else problem, self.samples)
         # A check that waits for another pass knows only a part, and that part must not be judged.
         unfinished = not self._complete and (check.id not in self._values or check.id in self._phase.places)
         undecided = check.rule.needs_all_rows and check.id not in self._failed
         if not values or (unfinished and (undecided or not self._scanned)):
-            return Verdict(outcome=CheckOutcome.NOT_EVALUATED, message="reading stopped before it could be evaluated")
-        verdict = check.judge(values)
-        if self._discreet and ";" in verdict.message:
-            verdict = attrs.evolve(verdict, message=verdict.message.partition(";")[0])
-        if (private or (check.rule.observes_values and not self.samples.most)) and verdict.message:
-            shown = "it did not hold"
-            if verdict.failed is not None:
-                shown = f"{verdict.failed:,} of {count_of(verdict.evaluated or 0, 'row')} failed"
-            verdict = attrs.evolve(verdict, message=shown)
-        return verdict
-
-    def _shown(self, check: Check, values: Mapping[str, Any]) -> tuple[SampleRow, ...]:
-        if not self.samples.most:
-            return ()
-        found = self._samples.get(check.id) or list(check.rule.sample(check, values))[: self.samples.most]
-        hidden = set(self.samples.redact_columns)
-        return tuple(
-            SampleRow(row, {name: REDACTED if name in hidden else json_ready(cell) for name, cell in cells.items()})
-            for row, cells in found
-        )
+            return UNEVALUATED
+        return None
 
 
 def _guarded(source: Source, function: Callable[[], T]) -> T:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ("SampleOptions", "Wanted", "pick_samples", "take_samples")
+__all__ = ("Row", "SampleOptions", "Wanted", "pick_samples", "take_samples")
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -12,7 +12,7 @@ import polars as pl
 
 from sentrio.validation.validators._base import Check
 
-Row = tuple[int, dict[str, Any]]
+Row = tuple[int, Mapping[str, Any]]
 
 
 @attrs.frozen(kw_only=True)
@@ -22,6 +22,11 @@ class SampleOptions:
     most: int = 5  #: rows a check
     key_columns: tuple[str, ...] = ()
     redact_columns: tuple[str, ...] = ()
+
+    @property
+    def discreet(self) -> bool:
+        """Whether some values must not be seen, so that messages say less."""
+        return bool(self.redact_columns) or not self.most
 
 
 @attrs.frozen(eq=False)
