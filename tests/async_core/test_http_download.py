@@ -335,6 +335,7 @@ async def test_decodes_what_is_encoded_all_the_same(old: Path) -> None:
         (gzip.compress(CONTENT) * 2, "has several parts, of which only the first can be read"),
         (b"no gzip at all", "DecodingError"),
     ],
+    ids=["half", "twice", "none"],
 )
 async def test_a_compressed_content_that_httpx_reads_half_of_leaves_the_old_file(
     old: Path, packed: bytes, problem: str
