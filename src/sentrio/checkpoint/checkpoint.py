@@ -243,14 +243,20 @@ class Checkpoint(metaclass=options.OptionsMeta):
 
     def validate(self) -> list[str]:
         """Return what is wrong with the configuration, as far as can be told without reading data."""
-        problems = [] if self.validators else ["there are no validators, so a run could tell nothing"]
+        return [problem for _, problem in self._faults()]
+
+    def _faults(self) -> list[tuple[tuple[str, int], str]]:
+        """Return what is wrong, and with which item of which option."""
+        faults = []
+        if not self.validators:
+            faults.append((("validators", 0), "there are no validators, so a run could tell nothing"))
         try:
             self.execution_strategy.check(len(self.actions))
         except OptionValueError as exc:
-            problems.append(str(exc))
-        for action in self.actions:
-            problems += getattr(action, "validate", list)()
-        return problems
+            faults.append((("execution_strategy", 0), str(exc)))
+        for number, action in enumerate(self.actions):
+            faults += [(("actions", number), problem) for problem in getattr(action, "validate", list)()]
+        return faults
 
     async def run_async(
         self,

@@ -15,7 +15,7 @@ import anyio
 import anyio.lowlevel
 
 from sentrio.async_core._slots import Slots, innermost
-from sentrio.async_core.background import is_being_cancelled, postpone_cancellation
+from sentrio.async_core.background import cancelled_from_outside, is_being_cancelled, postpone_cancellation
 from sentrio.checkpoint.checkpoint import Checkpoint
 from sentrio.checkpoint.connections import Connections
 from sentrio.checkpoint.result import CheckpointResult, CheckpointStatus
@@ -207,8 +207,8 @@ async def run_each(func: Callable[[T], Awaitable[Any]], items: Sequence[T], at_o
                 for number, item in waiting:
                     results[number] = await func(item)
             except BaseException as exc:
-                # On asyncio a run may raise CancelledError although nobody cancels it.
-                own = isinstance(exc, anyio.get_cancelled_exc_class()) and not is_being_cancelled()
+                # On asyncio a run may raise CancelledError, or cancel its task, although nobody cancels the caller.
+                own = isinstance(exc, anyio.get_cancelled_exc_class()) and not cancelled_from_outside()
                 if not own and not isinstance(exc, Exception):
                     raise
                 errors.append(exc)  # raised below, outside of the group, as it is
