@@ -15,6 +15,7 @@ import anyio.lowlevel
 import attrs
 
 from sentrio import _options as options
+from sentrio.async_core._checks import require_callback
 from sentrio.async_core.background import default_backend
 from sentrio.checkpoint.actions import AsyncExecutable, make_action
 from sentrio.checkpoint.names import own_name
@@ -87,8 +88,7 @@ def _split_or_none(owner: Any, field: attrs.Attribute[Any], value: object) -> No
 
 
 def _callback(owner: Any, field: attrs.Attribute[Any], value: object) -> None:
-    if value is not None and not callable(value):
-        raise OptionValueError("Checkpoint", field.name, f"{field.name} must be a function, got {value!r}")
+    require_callback("Checkpoint", field.name, value)
 
 
 @attrs.define(eq=False, repr=False)
@@ -271,7 +271,7 @@ class Checkpoint(metaclass=options.OptionsMeta):
 
         :param context: merged over ``metadata`` into the result; JSON-ready values
         :param on_progress: called in the event loop after each morsel
-        :raises OptionValueError: if ``context`` is no mapping
+        :raises OptionValueError: if ``context`` is no mapping, or ``on_progress`` no function
         """
         return await CheckpointRun(self, context, on_progress).execute()
 

@@ -14,12 +14,13 @@ import anyio.lowlevel
 from anyio import CapacityLimiter
 from anyio.abc import TaskGroup, TaskStatus
 
+from sentrio.async_core._checks import require_callback
 from sentrio.async_core.background import cancelled_from_outside, native_cancellation
 from sentrio.async_core.scheduler import cancel_all
 from sentrio.async_core.threads import loop_poster, thread_statistics
 from sentrio.checkpoint.buffer import ResultBuffer
 from sentrio.checkpoint.checkpoint import Checkpoint
-from sentrio.checkpoint.execution import Callback, Execution, call_back, require_callback
+from sentrio.checkpoint.execution import Callback, Execution, call_back
 from sentrio.checkpoint.registry import require_checkpoint
 from sentrio.checkpoint.result import CheckpointResult, CheckpointStatus
 from sentrio.checkpoint.run import broken_result

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ("Execution", "call_back", "require_callback", "run_each")
+__all__ = ("Execution", "call_back", "run_each")
 
 import inspect
 import logging
@@ -20,7 +20,7 @@ from sentrio.checkpoint.checkpoint import Checkpoint
 from sentrio.checkpoint.connections import Connections
 from sentrio.checkpoint.result import CheckpointResult, CheckpointStatus
 from sentrio.checkpoint.run import CheckpointRun
-from sentrio.errors import ClosedError, OptionValueError
+from sentrio.errors import ClosedError
 
 logger = logging.getLogger("sentrio.checkpoint")
 
@@ -161,15 +161,6 @@ class Execution:
 
 def _current_loop() -> object:
     return anyio.lowlevel.current_token().native_token
-
-
-def require_callback(owner: str, name: str, value: object) -> None:
-    """Check that ``value`` can be called, or is ``None``.
-
-    :raises OptionValueError: if not
-    """
-    if value is not None and not callable(value):
-        raise OptionValueError(owner, name, f"{name} must be a function, got {value!r}")
 
 
 async def call_back(callback: Callback, value: object, what: str) -> bool:
