@@ -39,8 +39,9 @@ def test_a_signal_ends_it_with_its_code_and_the_terminal_intact(
     command = [sys.executable, "-m", "sentrio", "check", str(huge), "--backend", backend]
     command += [text for rule in RULES for text in ("-V", rule)]
     process = subprocess.Popen(
-        command, stdin=secondary, stdout=secondary, stderr=secondary, close_fds=True, start_new_session=True
-    )
+        command, stdin=secondary, stdout=secondary, stderr=secondary, close_fds=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # whoever started us may ignore it  # noqa: PLW1509
+    )  # fmt: skip
     os.close(secondary)
     seen = b""
     deadline = time.monotonic() + 60
