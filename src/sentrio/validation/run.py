@@ -20,7 +20,7 @@ import polars as pl
 from sentrio.async_core.threads import call_sync
 from sentrio.errors import SourceError, suggestion
 from sentrio.validation.cuts import Learnt
-from sentrio.validation.engines.threads import MorselSize, in_thread, run_morsels
+from sentrio.validation.engines.threads import Interrupted, MorselSize, in_thread, run_morsels
 from sentrio.validation.lookup import Wanted
 from sentrio.validation.outcomes import UNEVALUATED, error_of, result_of
 from sentrio.validation.plan import Broken, Frame, MorselResult, Phase, Plan, measure
@@ -90,7 +90,7 @@ class Validation:
     async def run(self) -> None:
         """Read the source and measure everything.
 
-        :raises SourceError: if the source can not be read
+        :raises SourceError: if the source can not be read, or a SIGINT broke it off
         """
         await anyio.lowlevel.checkpoint()
         try:
@@ -100,6 +100,8 @@ class Validation:
                 self.source = self.source.as_text()
                 self._reset()
                 await self._run()
+        except Interrupted:
+            raise SourceError(self.source.label, "not read to its end: a SIGINT broke off what Polars did") from None
         finally:
             self._phase.close()
             self.source.close()
@@ -117,7 +119,7 @@ class Validation:
         if self.source.instant:
             description = self.source.describe()
         else:
-            description = await in_thread(_guarded, self.source, self.source.describe)
+            description = await in_thread(_guarded, self.source, self.source.describe, again=True)
         self._description = description
         self._plan = self._make_plan(description)
         logger.debug(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ("MorselSize", "in_thread", "run_morsels")
+__all__ = ("Interrupted", "MorselSize", "in_thread", "run_morsels")
 
 import math
 from collections.abc import Awaitable, Callable
@@ -47,6 +47,9 @@ _LEAST_ROWS = 256
 # Below this, what a morsel costs whatever its size would outweigh what its rows cost.
 _LEAST_TIMED_ROWS = 8_192
 
+# The main thread has heard of a SIGINT and told this one within this time.
+_SIGNAL_SECONDS = 1.0
+
 # More queries than this at once, over all runs of an event loop, gain nothing and delay every one of them.
 _QUERIES_PER_THREAD = 2
 
@@ -62,9 +65,35 @@ def _morsel_limiter() -> CapacityLimiter:
         return limiter
 
 
-async def in_thread(function: Callable[[*Ts], T], *args: *Ts, limiter: CapacityLimiter | None = None) -> T:
-    """Run one short step of a validation in a worker thread."""
-    return await call_sync(function, *args, limiter=limiter, abandon_after=GRACE_SECONDS)
+class Interrupted(Exception):
+    """A step that Polars broke off because of a SIGINT, and that can not be taken again.
+
+    A signal between engine and run, never seen by users.
+    """
+
+
+async def in_thread(
+    function: Callable[[*Ts], T],
+    *args: *Ts,
+    limiter: CapacityLimiter | None = None,
+    grace: float = GRACE_SECONDS,
+    again: bool = False,
+) -> T:
+    """Run one short step of a validation in a worker thread.
+
+    :param grace: seconds that a cancelled run waits for it
+    :param again: whether the step can simply be taken again after it was broken off
+    :raises Interrupted: if it can not
+    """
+    while True:
+        try:
+            return await call_sync(function, *args, limiter=limiter, abandon_after=grace)
+        except KeyboardInterrupt:
+            # Python raises this in the main thread alone. Polars ends its queries in every thread, and an event loop
+            # would end with it. What the signal means is for the main thread to say: as a rule it cancels this run.
+            await anyio.sleep(_SIGNAL_SECONDS)
+            if not again:
+                raise Interrupted from None
 
 
 @attrs.define(eq=False)
@@ -185,7 +214,7 @@ class _Run:
         try:
             while (morsel := await self._next()) is not None:
                 started = anyio.current_time()
-                result = await in_thread(self.measure, morsel, limiter=_morsel_limiter())
+                result = await in_thread(self.measure, morsel, limiter=_morsel_limiter(), again=True)
                 self.size.learn(morsel.rows, anyio.current_time() - started)
                 self._take(morsel, result)
                 del morsel, result  # nothing is held while others are waited for
