@@ -87,7 +87,9 @@ async def in_thread(
     """
     while True:
         try:
-            return await call_sync(function, *args, limiter=limiter, abandon_after=grace)
+            return await call_sync(
+                function, *args, limiter=limiter, abandon_after=GRACE_SECONDS if grace is None else grace
+            )
         except KeyboardInterrupt:
             # Python raises this in the main thread alone. Polars ends its queries in every thread, and an event loop
             # would end with it. What the signal means is for the main thread to say: as a rule it cancels this run.

@@ -62,6 +62,7 @@ class Chunk:
     rows: int  #: about so many
     quoted: bool  #: whether there are quotes
     first: bool  #: whether it begins the file
+    full: bool  #: whether it is as large as pieces should be
     #: called if a line may lack fields, and only a look at all of them can tell
     doubt: Callable[[], object]
 
@@ -179,6 +180,7 @@ class ChunkReader:
             rows=int((len(data) - names) / dialect.weight),
             quoted=bool(dialect.mark) and dialect.mark in data,
             first=self._at == 0,
+            full=self._at + len(data) < self._end,
             doubt=self._doubt,
         )
         self._at += len(data)

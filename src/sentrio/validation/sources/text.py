@@ -40,6 +40,8 @@ TOLD_BY = 10_000
 _LOOKED_AT = 2**16
 # The first bytes of a packed file, which tell how it is packed.
 _MAGIC = 4
+# Opening so many takes about as long as anybody should wait for a cancellation.
+_FILES_IN_A_PIECE = 256
 # Files that are looked at in one step.
 _FILES_AT_ONCE = 16
 
@@ -216,6 +218,10 @@ class Slab(Protocol):
     def rows(self) -> int:
         """About how many rows there are."""
 
+    @property
+    def full(self) -> bool:
+        """Whether nothing should be put beside it."""
+
     def parse(self) -> pl.DataFrame:
         """Return the rows."""
 
@@ -235,6 +241,7 @@ class Batch:
     """Rows that are parsed already."""
 
     frame: pl.DataFrame
+    full: ClassVar[bool] = False
 
     @property
     def rows(self) -> int:
@@ -292,27 +299,34 @@ class TextReader(CuttingReader):
     def cut(self, rows: int) -> Piece | None:
         """Cut off the next piece."""
         slabs: list[Slab] = []
-        found = 0
+        found = opened = 0
         try:
             # A few rows more are not worth a query.
-            while found <= rows // 2 and (self._paths or self._current is not None):
+            while found <= rows // 2 and opened < _FILES_IN_A_PIECE and self._more:
                 if self._current is None:
                     self._current = self._source.part(self._paths.pop())
+                    opened += 1
                 slab = self._current.cut(rows - found)
                 if slab is None:
                     self._current.close()
                     self._current = None
                 else:
                     slabs.append(slab)
+                    if slab.full:
+                        break
                     found += slab.rows
         except (*UNREADABLE, Suspicious) as exc:
             self.close()
             slabs.append(_Unreadable(exc))
-        if not slabs and self._pieces:
+        if not slabs and self._pieces and not self._more:
             return None
         piece = Piece(self._pieces, partial(_parsed, self._source, slabs))
         self._pieces += 1
         return piece
+
+    @property
+    def _more(self) -> bool:
+        return bool(self._paths) or self._current is not None
 
     def place(self, frame: pl.DataFrame, rows: int) -> list[Morsel]:
         """Number the rows of the next piece; those that were read as text are cast when they are looked at."""
@@ -354,6 +368,7 @@ class _Unreadable:
 
     exc: BaseException
     rows: int = 0
+    full: ClassVar[bool] = True
 
     def parse(self) -> pl.DataFrame:
         raise self.exc
