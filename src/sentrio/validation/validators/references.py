@@ -12,7 +12,7 @@ import attrs
 import polars as pl
 
 from sentrio import _options as options
-from sentrio.errors import OptionValueError
+from sentrio.errors import OptionValueError, UnknownOptionError
 from sentrio.validation import wording
 from sentrio.validation.metrics import Count, FromSchema, Matching, Metric, ScanMetric
 from sentrio.validation.validators._base import Check, Reference, Tolerant, Values
@@ -280,3 +280,5 @@ def check_reference(owner: str, data: Any) -> str:
     except OptionValueError as exc:
         problem = exc.problem.replace("data_source", "reference")
         raise OptionValueError(owner, "reference", f"reference: {problem}") from None
+    except UnknownOptionError as exc:
+        raise UnknownOptionError(f"{owner}: reference", exc.option, exc.known) from None
