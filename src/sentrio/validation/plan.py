@@ -8,6 +8,7 @@ from __future__ import annotations
 
 __all__ = ("Group", "MorselResult", "Phase", "Plan", "SampleOptions", "measure")
 
+import copy
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
@@ -96,6 +97,14 @@ class Phase:
         group = self.groups[number]
         group.checks.append(check)
         self.places[check.id] = {name: (number, group.add(metric)) for name, metric in metrics.items()}
+
+    def begin(self, rows: int | None) -> Phase:
+        """Return this phase for one run over so many rows."""
+        groups = []
+        for group in self.groups:
+            groups.append(copy.copy(group))
+            groups[-1].metrics = [metric.begin(rows) for metric in group.metrics]
+        return Phase(groups, self.places)
 
     def close(self) -> None:
         """Give back what the metrics hold."""

@@ -135,7 +135,7 @@ class Validation:
             "%s columns, %s rows, %s checks", len(description.schema), description.rows, len(self._plan.checks)
         )
         self._check_columns(self._plan)
-        phase = self._plan.first
+        phase = self._plan.first.begin(description.rows)
         if phase.places:
             await self._steps(self.source.study(phase.columns))
         if self.split is not None and phase.places:
