@@ -19,10 +19,12 @@ import anyio.lowlevel
 import anyio.to_thread
 import polars as pl
 import pytest
+from tests.checkpoint._running import Gate, checkpoint, until
 
 from sentrio import AsyncBaseTrigger, Checkpoint, CheckpointPool, CheckpointResult, TriggerConfig, TriggerResult
 from sentrio.checkpoint.registry import register_checkpoint, unregister_checkpoint
 from sentrio.checkpoint.runner import AsyncCheckpointRunner, AsyncRunnerConfig, run_checkpoint_async
+from sentrio.checkpoint.triggers import TriggerWatch
 from sentrio.errors import (
     OptionValueError,
     RunnerClosedError,
@@ -32,45 +34,10 @@ from sentrio.errors import (
 )
 from sentrio.testing import Backend, HandTrigger, cancel_everywhere
 
-FRAME = pl.DataFrame({"a": [1, 2, 3]})
-
-
-def checkpoint(name: str = "c", *actions: Any, **given: Any) -> Checkpoint:
-    return Checkpoint(name, FRAME, ["not_null"], actions=list(actions), **given)
-
 
 def broken(name: str = "broken", **given: Any) -> Checkpoint:
     """Its runs end with status ``error``."""
     return Checkpoint(name, "no/such/file.csv", ["not_null"], **given)
-
-
-class Gate:
-    """An action that waits until it is let through, and counts who is inside."""
-
-    def __init__(self) -> None:
-        self.open = anyio.Event()
-        self.inside = 0
-        self.changed = anyio.Event()
-
-    async def __call__(self, result: CheckpointResult) -> None:
-        self.inside += 1
-        self.changed.set()
-        self.changed = anyio.Event()
-        try:
-            await self.open.wait()
-        finally:
-            self.inside -= 1
-
-    async def until(self, inside: int) -> None:
-        with anyio.fail_after(20):
-            while self.inside < inside:
-                await self.changed.wait()
-
-
-async def until(condition: Callable[[], object]) -> None:
-    with anyio.fail_after(20):
-        while not condition():
-            await anyio.sleep(0.001)
 
 
 async def test_fired_runs_reach_callback_and_reader() -> None:
@@ -788,3 +755,45 @@ async def test_a_source_that_can_not_even_be_made_stops_no_runner() -> None:
                 if len(results) == 2:
                     break
     assert results == [("bad", "error"), ("good", "success")]
+
+
+class BrokenTwice(HandTrigger):
+    """Can not be watched at first, and then raises when it is asked."""
+
+    begun = 0
+
+    def watch(self, **given: Any) -> TriggerWatch:
+        self.begun += 1
+        if self.begun == 1:
+            raise ConnectionError("the broker is down")
+        return BrokenOnce(self, **given)
+
+
+class BrokenOnce(TriggerWatch):
+    asked = 0
+
+    async def wait(self) -> TriggerResult:
+        self.asked += 1
+        if self.asked == 1:
+            raise LookupError("the topic is not there")
+        await anyio.lowlevel.checkpoint()
+        return TriggerResult(should_run=self.asked == 2)
+
+
+async def test_one_bad_trigger_ends_no_runner(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sentrio.checkpoint.engine._FIRST_BACKOFF_SECONDS", 0.01)
+    errors: list[Exception] = []
+    trigger = HandTrigger()
+    runner = AsyncCheckpointRunner(error_callback=errors.append)
+    runner.add_checkpoint(checkpoint("bad", triggers=[BrokenTwice()]))
+    runner.add_checkpoint(checkpoint("good", triggers=[trigger]))
+    names = set()
+    async with runner:
+        trigger.fire()
+        with anyio.fail_after(20):
+            async for result in runner.iter_results_async():
+                names.add(result.checkpoint_name)
+                if len(names) == 2:
+                    break
+    assert [str(error).strip("'") for error in errors] == ["the broker is down", "the topic is not there"]
+    assert runner.get_stats()["trigger_errors"] == 2

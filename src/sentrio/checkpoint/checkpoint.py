@@ -17,7 +17,7 @@ import attrs
 from sentrio import _options as options
 from sentrio.async_core.background import default_backend
 from sentrio.checkpoint.actions import AsyncExecutable, make_action
-from sentrio.checkpoint.actions.store import safe_name
+from sentrio.checkpoint.names import own_name
 from sentrio.checkpoint.params import fill_path
 from sentrio.checkpoint.result import CheckpointResult
 from sentrio.checkpoint.run import CheckpointRun
@@ -222,7 +222,7 @@ class Checkpoint(metaclass=options.OptionsMeta):
         if severity is None:
             problem = "with fail_on='never' nothing says which checks count; give the split a severity"
             raise OptionValueError("split", "severity", problem)
-        values = {"run_id": run_id, "checkpoint": safe_name(self.name), "date": run_time.date().isoformat()}
+        values = {"run_id": run_id, "checkpoint": own_name(self.name), "date": run_time.date().isoformat()}
         base = self.base_dir or Path()
         paths = {
             kind: base / fill_path(template, values, owner="split", option=kind)

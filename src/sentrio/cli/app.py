@@ -25,7 +25,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help=(
         "Data-quality checkpoints. Exit codes: 0 passed (warnings too), 1 a check failed, 2 bad usage or "
-        "configuration, 3 could not tell, 4 verdict fine but an action failed, 130 interrupted."
+        "configuration, 3 could not tell, 4 verdict fine but an action failed, 130 interrupted (by Ctrl-C; 143 by "
+        "SIGTERM)."
     ),
 )
 

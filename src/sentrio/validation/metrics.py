@@ -55,6 +55,13 @@ class Metric(ABC):
         """Return the state of a part if what is known of it tells, else ``UNKNOWN``; then it is measured."""
         return UNKNOWN
 
+    def begin(self, rows: int | None) -> Metric:
+        """Return what measures in one run: itself, unless it holds something until it is closed.
+
+        :param rows: of the source; ``None``: not known yet
+        """
+        return self
+
     @abstractmethod
     def merge(self, earlier: Any, later: Any) -> Any:
         """Combine the states of two neighbouring parts; runs in the event loop, so it must be quick."""

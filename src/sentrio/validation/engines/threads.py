@@ -76,20 +76,19 @@ async def in_thread(
     function: Callable[[*Ts], T],
     *args: *Ts,
     limiter: CapacityLimiter | None = None,
-    grace: float = GRACE_SECONDS,
+    grace: float | None = None,
     again: bool = False,
 ) -> T:
     """Run one short step of a validation in a worker thread.
 
-    :param grace: seconds that a cancelled run waits for it
+    :param grace: seconds that a cancelled run waits for it; ``None``: as for a morsel
     :param again: whether the step can simply be taken again after it was broken off
     :raises Interrupted: if it can not
     """
+    seconds = GRACE_SECONDS if grace is None else grace
     while True:
         try:
-            return await call_sync(
-                function, *args, limiter=limiter, abandon_after=GRACE_SECONDS if grace is None else grace
-            )
+            return await call_sync(function, *args, limiter=limiter, abandon_after=seconds)
         except KeyboardInterrupt:
             # Python raises this in the main thread alone. Polars ends its queries in every thread, and an event loop
             # would end with it. What the signal means is for the main thread to say: as a rule it cancels this run.

@@ -134,6 +134,8 @@ class Source(ABC):
 
     #: whether nothing but reading rows takes any time
     instant: bool = False
+    #: whether :meth:`close` may wait for somebody else
+    remote: bool = False
     #: set before :meth:`open`: whether another pass may follow, so that what can not be read again must be kept
     read_again: bool = True
 

@@ -13,6 +13,7 @@ import polars as pl
 from sentrio import _options as options
 from sentrio.validation.metrics import Count, ScanMetric
 from sentrio.validation.validators._base import Check, Tolerant, Values
+from sentrio.validation.values import python_rows
 
 # Failing rows kept for the sample, which never shows more.
 _KEPT_ROWS = 64
@@ -56,8 +57,8 @@ class _Steps(ScanMetric):
             failed=int(wrong.sum()),
             first=values[:1],
             last=values[-1:],
-            first_row=found.select(row_index, self.column).row(0),
-            rows=rows.rows(),
+            first_row=python_rows(found.select(row_index, self.column).head(1))[0],
+            rows=python_rows(rows),
         )
 
     def _wrong(self, before: pl.Series, value: pl.Series) -> pl.Series:
