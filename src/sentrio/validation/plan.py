@@ -136,12 +136,13 @@ class Plan:
         self.checks: list[Check] = []
         self.first = Phase()
         seen: dict[str, int] = {}
+        taken = f"rows are numbered in a column {ROW!r}; rename the one of that name" if ROW in self._whole else ""
         for validator in (*validators, *extra):
             for check in _bound(validator, self.schema):
                 base = check.rule.name or ":".join(filter(None, (check.rule.validator_name, check.column)))
                 seen[base] = seen.get(base, 0) + 1
                 check.id = base if seen[base] == 1 else f"{base}#{seen[base]}"
-                check.problem = check.problem or _unaddressable((*check.columns, *check.shown))
+                check.problem = check.problem or _unaddressable((*check.columns, *check.shown)) or taken
                 self.checks.append(check)
         self.by_id = {check.id: check for check in self.checks}
         sound = [check for check in self.checks if not check.problem]
