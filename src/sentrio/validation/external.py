@@ -24,9 +24,9 @@ import polars as pl
 from sentrio.validation.sources.scratch import Scratch
 
 #: bytes that are kept in memory
-_KEPT_BYTES = 16 * 2**20
+_KEPT_BYTES = 8 * 2**20
 # Size of a part that is given back, so that a step of work on it is short, and memory for it small.
-_PART_BYTES = 4 * 2**20
+_PART_BYTES = 8 * 2**20
 # More parts than this make many small writes; then a part is larger.
 _MOST_PARTS = 256
 # Parts of who knows how many rows.
@@ -38,11 +38,6 @@ def _cuts(hashes: pl.Series, parts: int) -> list[int]:
     width = 2**64 // parts
     edges = pl.Series([part * width for part in range(1, parts)], dtype=pl.UInt64)
     return [0, *hashes.search_sorted(edges).to_list(), len(hashes)] if parts > 1 else [0, len(hashes)]
-
-
-def _parts(size: float) -> int:
-    """Return how many parts there are of so many bytes: a power of two, so that each is a range of leading bits."""
-    return min(2 ** max(0, math.ceil(math.log2(max(size, 1) / _PART_BYTES))), _MOST_PARTS)
 
 
 @attrs.frozen(eq=False)
@@ -77,6 +72,8 @@ class HashedRows:
 
     def __init__(self, hash_column: str, rows: int | None, *, packed: bool = True, needs_file: bool = True) -> None:
         self._hash, self._rows = hash_column, rows
+        # Without packing, small pieces cost little.
+        self._part_bytes = _PART_BYTES if packed else _PART_BYTES // 2
         self._compression: Literal["lz4", "uncompressed"] = "lz4" if packed else "uncompressed"
         self._needs_file = needs_file
         self._scratch = Scratch()
@@ -84,6 +81,10 @@ class HashedRows:
         # Whoever takes it out may change it; the others wait until it is back.
         self._shared: queue.SimpleQueue[_Shared] = queue.SimpleQueue()
         self._shared.put(_Shared())
+
+    def _parts(self, size: float) -> int:
+        """Return in how many parts to cut so many bytes: a power of two, so that each is a range of leading bits."""
+        return min(2 ** max(0, math.ceil(math.log2(max(size, 1) / self._part_bytes))), _MOST_PARTS)
 
     def add(self, frame: pl.DataFrame) -> Piece:
         """Take rows that are sorted by their hashes; runs in a worker thread.
@@ -98,7 +99,7 @@ class HashedRows:
                 return Piece(frame)
             if not shared.parts:
                 expected = None if self._rows is None else max(self._rows / frame.height, 1) * size
-                shared.parts = _PARTS if expected is None else _parts(expected)
+                shared.parts = _PARTS if expected is None else self._parts(expected)
             parts = shared.parts
         finally:
             self._shared.put(shared)
@@ -139,7 +140,7 @@ class HashedRows:
         """How many parts there are, a power of two, once all rows were added."""
         shared = self._shared.get()
         try:
-            return shared.parts or _parts(shared.kept)
+            return shared.parts or self._parts(shared.kept)
         finally:
             self._shared.put(shared)
 
