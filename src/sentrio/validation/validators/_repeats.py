@@ -118,6 +118,8 @@ class Hashes(Metric):
         """Return the run of one morsel."""
         state = _Runs()
         for start in range(0, max(len(values[0]), 1), _RUN):
+            if self.kept is not None and self.kept.closed:
+                break
             # Sorted here, since an expression sorts in all threads of Polars, which takes twice the time in sum.
             run: pl.Series = values[0][start : start + _RUN].sort(multithreaded=False)
             height = len(run)
@@ -146,18 +148,20 @@ class Hashes(Metric):
         each = wide // count
         unmarked = pl.repeat(False, each, dtype=pl.Boolean, eager=True)
         rows, marks = 0, []
-        for number, part in enumerate(self.kept.parts(state.runs)):
-            found, more = _repeated(part[_HASH]) if part.height else (None, 0)
-            rows += more
-            if found is None or not more:
+        for part in self.kept.parts(state.runs):
+            if part is not None:
+                found, more = _repeated(part[_HASH]) if part.height else (None, 0)
+                rows += more
                 marks.append(unmarked)  # one for all
-            else:
-                places = _places(found, wide) - number * each
-                marks.append(pl.repeat(False, each, dtype=pl.Boolean, eager=True).scatter(places, True))
-            del part, found  # the next one is read before these names stand for it
+                if found is not None and more:
+                    places = _places(found, wide) - (len(marks) - 1) * each
+                    marks[-1] = pl.repeat(False, each, dtype=pl.Boolean, eager=True).scatter(places, True)
+                del found
+            del part  # the next one is read before this name stands for it
             yield
         state.runs.clear()
         self.kept.close()
+        yield
         bits = pl.concat(marks, rechunk=True) if rows else unmarked
         state.marks = Marks(bits, rows + state.dropped)
 
@@ -214,6 +218,8 @@ class Verify(ScanMetric):
         """Return rows of one morsel, each with a count: how many rows it stands for, itself included."""
         rows = frame.select(pl.col(row_index).alias(_ROW), *self._columns)
         found = self._marks.repeating(rows, self._columns, nulls_equal=self._nulls_equal)
+        if self._rows.closed:
+            return _Found([])
         found = found.sort(_HASH, multithreaded=False)  # as the hashes alone
         found = found.with_columns(pl.lit(1, pl.UInt32).alias(_COUNT))
         again = _again(found[_HASH])
@@ -245,7 +251,7 @@ class Verify(ScanMetric):
         failed, first = 0, state.repeats.rows
         for part in self._rows.parts(state.pieces):
             yield
-            if not part.height:
+            if part is None or not part.height:
                 continue
             repeated = self._repeated(part)
             del part  # the next one is read before this name stands for it
