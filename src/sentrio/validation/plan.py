@@ -84,6 +84,11 @@ class Phase:
         """The columns that are looked at."""
         return frozenset(name for group in self.groups for check in group.checks for name in check.columns)
 
+    @property
+    def working_bytes(self) -> int:
+        """Bytes that measuring a row takes for a moment, besides the row."""
+        return max((metric.working_bytes for group in self.groups for metric in group.metrics), default=0)
+
     def add(self, check: Check, metrics: Mapping[str, Metric], where: str | None = None) -> None:
         """Have this phase measure the metrics of a check.
 

@@ -252,6 +252,8 @@ class Validation:
             if fixed is None and self._splitting:
                 fixed = max(1, min(SLICE_ROWS, int(SLICE_BYTES / (weight or 1))))
             size = MorselSize(fixed=fixed, bytes_per_row=weight, unit=reader.unit)
+            if weight:
+                size.most_bytes *= weight / (weight + self._phase.working_bytes)
             settle = self.split.write if self.split is not None and self._splitting else None
             await run_morsels(reader, work, merge, size=size, in_flight=self.in_flight, settle=settle)
         finally:
