@@ -113,11 +113,11 @@ def text(*, empty: bool = False) -> AttrsValidator:
     return check
 
 
-def texts(*, minimum: int = 0) -> AttrsValidator:
-    """Allow a tuple of texts, none of them twice."""
+def texts(*, minimum: int = 0, empty: bool = False) -> AttrsValidator:
+    """Allow a tuple of texts, none of them twice; by default none of them empty."""
 
     def check(owner: Any, field: attrs.Attribute[Any], value: object) -> None:
-        if not isinstance(value, tuple) or not all(isinstance(item, str) and item for item in value):
+        if not isinstance(value, tuple) or not all(isinstance(item, str) and (item or empty) for item in value):
             _refuse(owner, field, value, "a list of names")
         assert isinstance(value, tuple)
         if len(set(value)) < len(value):

@@ -35,12 +35,12 @@ class Blocking:
     name = "somebody's"
     action_type = "blocking"
 
-    def __init__(self) -> None:
-        self.held: threading.Event | None = None
+    def __init__(self, until: threading.Event | None = None) -> None:
+        self.until = until
 
     def execute(self, checkpoint_result: CheckpointResult) -> ActionResult:
-        if self.held is not None:
-            self.held.wait(60)
+        if self.until is not None:
+            self.until.wait(60)
         return ActionResult(
             action_name=self.name,
             action_type=self.action_type,
@@ -85,12 +85,14 @@ async def test_it_runs_in_another_process() -> None:
 
 
 async def test_its_time_limit_is_kept_although_the_thread_runs_on() -> None:
-    context, action = AsyncExecutionContext(timeout=0.5), Blocking()
-    action.held = threading.Event()
-    with anyio.fail_after(30):
-        (result,) = await ConcurrentStrategy().execute([adapt_to_async(action)], RESULT, context)
-    action.held.set()
-    assert (result.status, result.error) == ("error", "timed out after 0.5 s")
+    context = AsyncExecutionContext(timeout=0.05)
+    ended = threading.Event()
+    try:
+        with anyio.fail_after(30):
+            (result,) = await ConcurrentStrategy().execute([adapt_to_async(Blocking(ended))], RESULT, context)
+    finally:
+        ended.set()
+    assert (result.status, result.error) == ("error", "timed out after 0.05 s")
     assert result.details == {"abandoned": True}
 
 

@@ -22,8 +22,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started us m
 threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
 started = time.monotonic()
 try:
-    rules = [{"regex": {"column": "text", "pattern": f"^([0-9]+)+@(e|x|a|m|p|l){{{n},}}[.]com$"}} for n in range(1, 61)]
-    sentrio.check(PATH, rules)  # it takes minutes
+    rules = [{"regex": {"column": "text", "pattern": f"^([0-9]+)+@(e|x|a|m|p|l){{{n},}}[.]com$"}} for n in range(1, 13)]
+    sentrio.check(PATH, rules)  # it takes long
 except KeyboardInterrupt:
     took = time.monotonic() - started
 else:
@@ -42,8 +42,11 @@ async def main():
 loop = asyncio.new_event_loop()  # as a kernel does: no handler of SIGINT that cancels the task
 took = loop.run_until_complete(main())
 loop.close()
-assert took is not None and took < 30, took
+assert took is not None and took < 20, took
 from sentrio.async_core.threads import thread_statistics
+latest = time.monotonic() + 60  # on a busy machine a morsel may be left behind, and ends by itself
+while thread_statistics().running and time.monotonic() < latest:
+    time.sleep(0.05)
 assert thread_statistics().running == 0
 print("good")
 """

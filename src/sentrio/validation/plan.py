@@ -8,6 +8,7 @@ from __future__ import annotations
 
 __all__ = ("Group", "MorselResult", "Phase", "Plan", "SampleOptions", "measure")
 
+import copy
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
@@ -83,6 +84,11 @@ class Phase:
         """The columns that are looked at."""
         return frozenset(name for group in self.groups for check in group.checks for name in check.columns)
 
+    @property
+    def working_bytes(self) -> int:
+        """Bytes that measuring a row takes for a moment, besides the row."""
+        return max((metric.working_bytes for group in self.groups for metric in group.metrics), default=0)
+
     def add(self, check: Check, metrics: Mapping[str, Metric], where: str | None = None) -> None:
         """Have this phase measure the metrics of a check.
 
@@ -96,6 +102,14 @@ class Phase:
         group = self.groups[number]
         group.checks.append(check)
         self.places[check.id] = {name: (number, group.add(metric)) for name, metric in metrics.items()}
+
+    def begin(self, rows: int | None) -> Phase:
+        """Return this phase for one run over so many rows."""
+        groups = []
+        for group in self.groups:
+            groups.append(copy.copy(group))
+            groups[-1].metrics = [metric.begin(rows) for metric in group.metrics]
+        return Phase(groups, self.places)
 
     def close(self) -> None:
         """Give back what the metrics hold."""
@@ -127,12 +141,13 @@ class Plan:
         self.checks: list[Check] = []
         self.first = Phase()
         seen: dict[str, int] = {}
+        taken = f"rows are numbered in a column {ROW!r}; rename the one of that name" if ROW in self._whole else ""
         for validator in (*validators, *extra):
             for check in _bound(validator, self.schema):
                 base = check.rule.name or ":".join(filter(None, (check.rule.validator_name, check.column)))
                 seen[base] = seen.get(base, 0) + 1
                 check.id = base if seen[base] == 1 else f"{base}#{seen[base]}"
-                check.problem = check.problem or _unaddressable((*check.columns, *check.shown))
+                check.problem = check.problem or _unaddressable((*check.columns, *check.shown)) or taken
                 self.checks.append(check)
         self.by_id = {check.id: check for check in self.checks}
         sound = [check for check in self.checks if not check.problem]
@@ -229,12 +244,34 @@ def measure(
                 for check, fails, failed in _failing(phase, group, states, sampled)
                 if learnt is None or learnt.want(check.id, first_row, failed >= options.most)
             ]
-            if wanted and isinstance(part, pl.DataFrame) and part.height < _SMALL_FRAME:
-                result.samples |= pick_samples(wanted, part, first_row, options)
-            elif wanted:
-                numbered = part if group.condition is not None else part.lazy().with_row_index(ROW, offset=first_row)
-                result.samples |= take_samples(wanted, numbered.lazy(), ROW, options)
+            if wanted:
+                result.samples |= _samples(wanted, group, part, first_row, options, result.errors)
     return result
+
+
+def _samples(
+    wanted: Sequence[Wanted],
+    group: Group,
+    part: Frame,
+    first_row: int,
+    options: SampleOptions,
+    errors: dict[str, str],
+) -> dict[str, list[Row]]:
+    """Take the failing rows that are wanted; a check whose rows can not be looked at takes no other one down."""
+    try:
+        if isinstance(part, pl.DataFrame) and part.height < _SMALL_FRAME:
+            return pick_samples(wanted, part, first_row, options)
+        numbered = part if group.condition is not None else part.lazy().with_row_index(ROW, offset=first_row)
+        return take_samples(wanted, numbered.lazy(), ROW, options)
+    except Exception as exc:  # noqa: BLE001  # an expression may call Python code, which may raise anything
+        if len(wanted) == 1:
+            part.lazy().collect()  # perhaps it is the data that can not be read, and then this raises
+            errors[wanted[0].check.id] = _said(exc)
+            return {}
+        found: dict[str, list[Row]] = {}
+        for each in wanted:
+            found |= _samples([each], group, part, first_row, options, errors)
+        return found
 
 
 def _rows(frame: Frame, group: Group, first_row: int) -> Frame:
@@ -316,9 +353,13 @@ def _isolate(phase: Phase, group: Group, part: Frame, first_row: int, errors: di
             for place, state in zip(places, _measure_group(alone, part, first_row), strict=True):
                 states[place] = state
         except Exception as exc:  # noqa: BLE001  # an expression may call Python code, which may raise anything
-            ours = isinstance(exc, pl.exceptions.PolarsError)
-            errors[check.id] = first_line(exc) if ours else f"{type(exc).__name__}: {first_line(exc)}"
+            errors[check.id] = _said(exc)
     return states
+
+
+def _said(exc: Exception) -> str:
+    ours = isinstance(exc, pl.exceptions.PolarsError)
+    return first_line(exc) if ours else f"{type(exc).__name__}: {first_line(exc)}"
 
 
 def _failing(
