@@ -175,7 +175,8 @@ class Checkpoint(metaclass=options.OptionsMeta):
 
     def __attrs_post_init__(self) -> None:
         self._label = self.source().label  # a bad data source is an error now, not when it runs
-        self.split_targets("0", dt.datetime.now(dt.UTC))
+        if (targets := self.split_targets("0", dt.datetime.now(dt.UTC))) is not None:
+            targets.check()
         self.validators = self._make_validators(self.validators)
         self.actions = [make_action(entry, self.base_dir) for entry in self.actions]
         self.triggers = [make_trigger(entry) for entry in self.triggers]
@@ -230,7 +231,7 @@ class Checkpoint(metaclass=options.OptionsMeta):
             for kind, template in (("valid", self.split.valid), ("failing", self.split.failing))
             if template is not None
         }
-        return SplitTargets(paths=paths, severity=severity)
+        return SplitTargets(paths=paths, severity=severity, data_source=self.data_source, base=self.base_dir)
 
     def add_action(self, action: Any) -> Checkpoint:
         """Add an action, given as in ``actions``; return the checkpoint itself."""
