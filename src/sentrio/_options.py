@@ -65,8 +65,19 @@ class OptionsMeta(ABCMeta):
             ]
             for name in required[len(args) :]:
                 if name not in options:
+                    _check_given(cls, options)
                     raise OptionValueError(owner_of(cls), name, f"option {name!r} is missing")
         return super().__call__(*args, **options)
+
+
+def _check_given(cls: Any, options: Mapping[str, Any]) -> None:
+    """Check the options that are there, one by one, so that none of their faults hides behind one that is missing."""
+    blank = cls.__new__(cls)
+    for field in attrs.fields(cls):
+        name = field.alias or field.name
+        if name in options and field.validator is not None:
+            value = options[name] if field.converter is None else field.converter(options[name])
+            field.validator(blank, field, value)
 
 
 def _refuse(owner: Any, field: attrs.Attribute[Any], value: object, allowed: str) -> None:

@@ -382,3 +382,9 @@ def test_an_ordinary_run_logs_no_warning(penguins: dict[str, object], caplog: py
         sentrio.check(penguins, ["not_null"])
     records = [record for record in caplog.records if record.name.startswith("sentrio")]
     assert [record.levelname for record in records] == ["INFO", "DEBUG", "INFO"]
+
+
+async def test_a_progress_that_is_no_function_is_refused_before_anything_is_read() -> None:
+    checkpoint = Checkpoint("a", "no/such/file.csv", ["not_null"])
+    with pytest.raises(OptionValueError, match="Checkpoint: on_progress must be a function, got 'tqdm'"):
+        await checkpoint.run_async(on_progress="tqdm")  # type: ignore[arg-type]

@@ -30,7 +30,7 @@ import operator
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 class Metric(ABC):
     """Something measured by expressions that give one scalar each, in the fused select of a morsel."""
 
+    #: bytes that measuring a row takes for a moment, besides the row
+    working_bytes: ClassVar[int] = 0
+
     @abstractmethod
     def expressions(self, nw: Any) -> Sequence[Any]:
         """Return the expressions; each aggregates the morsel to one value."""
@@ -54,6 +57,13 @@ class Metric(ABC):
     def known(self, part: Known) -> Any:
         """Return the state of a part if what is known of it tells, else ``UNKNOWN``; then it is measured."""
         return UNKNOWN
+
+    def begin(self, rows: int | None) -> Metric:
+        """Return what measures in one run: itself, unless it holds something until it is closed.
+
+        :param rows: of the source; ``None``: not known yet
+        """
+        return self
 
     @abstractmethod
     def merge(self, earlier: Any, later: Any) -> Any:

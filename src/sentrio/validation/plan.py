@@ -8,6 +8,7 @@ from __future__ import annotations
 
 __all__ = ("Group", "MorselResult", "Phase", "Plan", "SampleOptions", "measure")
 
+import copy
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
@@ -83,6 +84,11 @@ class Phase:
         """The columns that are looked at."""
         return frozenset(name for group in self.groups for check in group.checks for name in check.columns)
 
+    @property
+    def working_bytes(self) -> int:
+        """Bytes that measuring a row takes for a moment, besides the row."""
+        return max((metric.working_bytes for group in self.groups for metric in group.metrics), default=0)
+
     def add(self, check: Check, metrics: Mapping[str, Metric], where: str | None = None) -> None:
         """Have this phase measure the metrics of a check.
 
@@ -96,6 +102,14 @@ class Phase:
         group = self.groups[number]
         group.checks.append(check)
         self.places[check.id] = {name: (number, group.add(metric)) for name, metric in metrics.items()}
+
+    def begin(self, rows: int | None) -> Phase:
+        """Return this phase for one run over so many rows."""
+        groups = []
+        for group in self.groups:
+            groups.append(copy.copy(group))
+            groups[-1].metrics = [metric.begin(rows) for metric in group.metrics]
+        return Phase(groups, self.places)
 
     def close(self) -> None:
         """Give back what the metrics hold."""

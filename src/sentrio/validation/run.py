@@ -17,16 +17,17 @@ import anyio.lowlevel
 import attrs
 import polars as pl
 
+from sentrio.async_core._thread_steps import clean_up
 from sentrio.async_core.threads import call_sync
 from sentrio.errors import SourceError, suggestion
 from sentrio.validation.cuts import Learnt
-from sentrio.validation.engines.threads import MorselSize, in_thread, run_morsels
+from sentrio.validation.engines.threads import Interrupted, MorselSize, in_thread, run_morsels
 from sentrio.validation.lookup import Wanted
 from sentrio.validation.outcomes import UNEVALUATED, error_of, result_of
 from sentrio.validation.plan import Broken, Frame, MorselResult, Phase, Plan, measure
 from sentrio.validation.report import CheckResult, Severity, ValidationReport
 from sentrio.validation.samples import Row, SampleOptions
-from sentrio.validation.sources.base import Description, Morsel, ReadAsText, Source
+from sentrio.validation.sources.base import Description, Morsel, ReadAsText, Reader, Source
 from sentrio.validation.sources.files import make_source
 from sentrio.validation.split import SLICE_BYTES, SLICE_ROWS, Splitter
 from sentrio.validation.validators import Validator
@@ -36,6 +37,8 @@ from sentrio.validation.wording import first_line
 # A frame below both bounds is checked in less time than a worker thread needs to begin.
 _INLINE_ROWS = 10_000
 _INLINE_BYTES = 2**20
+# A database that does not answer any more is not waited for; up to twice as long after a cancellation.
+_CLOSING_SECONDS = 0.25
 
 T = TypeVar("T")
 
@@ -90,7 +93,7 @@ class Validation:
     async def run(self) -> None:
         """Read the source and measure everything.
 
-        :raises SourceError: if the source can not be read
+        :raises SourceError: if the source can not be read, or a SIGINT broke it off
         """
         await anyio.lowlevel.checkpoint()
         try:
@@ -100,11 +103,19 @@ class Validation:
                 self.source = self.source.as_text()
                 self._reset()
                 await self._run()
+        except Interrupted:
+            raise SourceError(self.source.label, "not read to its end: a SIGINT broke off what Polars did") from None
         finally:
             self._phase.close()
-            self.source.close()
             if self.split is not None:
                 self.split.close()
+            await self._close(self.source)
+
+    async def _close(self, opened: Source | Reader) -> None:
+        if self.source.remote:
+            await clean_up(opened.close, seconds=_CLOSING_SECONDS)
+        else:
+            opened.close()
 
     def _reset(self) -> None:
         for kept in (self._states, self._values, self._samples, self._sampled, self._errors, self._failed):
@@ -117,14 +128,14 @@ class Validation:
         if self.source.instant:
             description = self.source.describe()
         else:
-            description = await in_thread(_guarded, self.source, self.source.describe)
+            description = await in_thread(_guarded, self.source, self.source.describe, again=True)
         self._description = description
         self._plan = self._make_plan(description)
         logger.debug(
             "%s columns, %s rows, %s checks", len(description.schema), description.rows, len(self._plan.checks)
         )
         self._check_columns(self._plan)
-        phase = self._plan.first
+        phase = self._plan.first.begin(description.rows)
         if phase.places:
             await self._steps(self.source.study(phase.columns))
         if self.split is not None and phase.places:
@@ -241,10 +252,12 @@ class Validation:
             if fixed is None and self._splitting:
                 fixed = max(1, min(SLICE_ROWS, int(SLICE_BYTES / (weight or 1))))
             size = MorselSize(fixed=fixed, bytes_per_row=weight, unit=reader.unit)
+            if weight:
+                size.most_bytes *= weight / (weight + self._phase.working_bytes)
             settle = self.split.write if self.split is not None and self._splitting else None
             await run_morsels(reader, work, merge, size=size, in_flight=self.in_flight, settle=settle)
         finally:
-            reader.close()
+            await self._close(reader)
 
     def _measure(self, phase: Phase, learnt: Learnt, morsel: Morsel) -> MorselResult:
         if not self._splitting or self.split is None:

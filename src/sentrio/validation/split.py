@@ -21,8 +21,8 @@ import polars as pl
 from sentrio import _options as options
 from sentrio.async_core._atomic import Replacement
 from sentrio.async_core._thread_steps import GRACE_SECONDS
-from sentrio.async_core.threads import call_sync
 from sentrio.errors import OptionValueError, SourceError
+from sentrio.validation.engines.threads import in_thread
 from sentrio.validation.metrics import Matching, Metric, ScanMetric
 from sentrio.validation.plan import ROW, Plan
 from sentrio.validation.report import Severity, SplitResult
@@ -385,7 +385,7 @@ class Splitter:
         async with self._writing:
             for output in self._outputs.values():
                 if output.is_due:
-                    await call_sync(output.write, output.taken(), abandon_after=GRACE_SECONDS)
+                    await in_thread(output.write, output.taken(), grace=GRACE_SECONDS)
 
     async def finish(self, label: str, errors: Mapping[str, str], *, discreet: bool) -> None:
         """Write the rest, and give both files their names; after that there is no cancellation any more.
@@ -399,7 +399,7 @@ class Splitter:
         if problem:
             said = "some rows could not be judged" if discreet else problem
             raise SourceError(label, f"split: nothing was written, since {said}")
-        await call_sync(self._seal, label, abandon_after=GRACE_SECONDS)
+        await in_thread(self._seal, label, grace=GRACE_SECONDS)
         # Nothing awaits between the two files, and nothing between them and the end of the run.
         self._put_in_place(label)
 

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-__all__ = ("FrameReader", "FrameSource", "LazyReader", "LazySource", "PandasSource", "as_frame", "is_pandas")
+__all__ = (
+    "BatchReader",
+    "FrameReader",
+    "FrameSource",
+    "LazyReader",
+    "LazySource",
+    "PandasSource",
+    "as_frame",
+    "is_pandas",
+)
 
-from collections.abc import Iterator
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import polars as pl
@@ -139,25 +149,31 @@ def _is_convertible(data: Any) -> bool:
 _CONVERTED = 20_000
 
 
-class LazyReader(Reader):
-    """Collects a lazy frame batch by batch.
+class BatchReader(Reader):
+    """Cuts batches, as somebody else makes them, to size.
 
-    ``collect_batches`` is marked unstable by Polars; this is the one place that calls it.
+    :param schema: the columns; ``None`` asks for them when there is no batch at all
     """
 
-    def __init__(self, frame: pl.LazyFrame, first_row: int = 0, first_index: int = 0) -> None:
-        self._frame = frame
+    def __init__(self, schema: Mapping[str, pl.DataType] | None = None) -> None:
+        self._schema = schema
         self._batches: Iterator[pl.DataFrame] | None = None
-        self._size = 0
         self._rest: pl.DataFrame | None = None
-        self.index, self.row = first_index, first_row
+        self.index = self.row = 0
+
+    @abstractmethod
+    def _begin(self, rows: int) -> Iterator[pl.DataFrame]:
+        """Begin to make batches, of about so many rows."""
+
+    def _columns(self) -> Mapping[str, pl.DataType]:
+        assert self._schema is not None
+        return self._schema
 
     def read(self, rows: int) -> Morsel | None:
         """Return the next batch, cut to size."""
         if self._batches is None:
             # One batch size for the whole pass: larger wishes are met by joining batches.
-            self._size = rows
-            self._batches = iter(self._frame.collect_batches(chunk_size=rows, maintain_order=True))
+            self._batches = self._begin(rows)
         parts, height = ([], 0) if self._rest is None else ([self._rest], self._rest.height)
         self._rest = None
         while height < rows:
@@ -170,7 +186,7 @@ class LazyReader(Reader):
             return None
         if not parts:
             # No batch at all: rules that hold on an empty frame need one.
-            parts = [pl.DataFrame(schema=self._frame.collect_schema())]
+            parts = [pl.DataFrame(schema=self._columns())]
         whole = parts[0] if len(parts) == 1 else pl.concat(parts)
         if height > rows:
             whole, self._rest = whole.slice(0, rows), whole.slice(rows)
@@ -182,6 +198,21 @@ class LazyReader(Reader):
     def close(self) -> None:
         """Drop the iterator, which stops the query behind it."""
         self._batches = self._rest = None
+
+
+class LazyReader(BatchReader):
+    """Collects a lazy frame batch by batch."""
+
+    def __init__(self, frame: pl.LazyFrame) -> None:
+        super().__init__()
+        self._frame = frame
+
+    def _begin(self, rows: int) -> Iterator[pl.DataFrame]:
+        # Marked unstable by Polars.
+        return iter(self._frame.collect_batches(chunk_size=rows, maintain_order=True))
+
+    def _columns(self) -> Mapping[str, pl.DataType]:
+        return self._frame.collect_schema()
 
 
 class _UserReader(LazyReader):

@@ -1,9 +1,9 @@
 """Repeated values, exact and in bounded memory.
 
-First pass: 64-bit hashes of the values, 8 bytes a row, in sorted runs that are compared part by part. Equal values
-have equal hashes, so without an equal pair there is no repeat and nothing else to do. Otherwise a second pass
-takes the rows with such hashes and compares them by value, so that a collision of hashes never counts as a repeat.
-What it takes is kept in the order of the hashes, past a bound in a temporary file, and compared part by part.
+First pass: 64-bit hashes of the values, in sorted runs that are compared part by part. Equal values have equal
+hashes, so without an equal pair there is no repeat and nothing else to do. Otherwise a second pass takes the rows
+with such hashes and compares them by value, so that a collision of hashes never counts as a repeat. What a pass
+takes is kept in the order of the hashes, past a bound in a temporary file, and compared part by part.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ __all__ = ("Hashes", "Marks", "Repeats", "Verify", "hashed", "present")
 
 import heapq
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 import polars as pl
 
-from sentrio.validation.external import HashedRows, Piece, cuts
+from sentrio.validation.external import HashedRows, Piece
 from sentrio.validation.metrics import Metric, ScanMetric
 
-# Hashes that are compared in one step.
-_COMPARED = 500_000
-# Runs of hashes that are cut in one step.
-_RUNS_CUT = 64
 # A mark takes a bit. With more of them than values few rows are let through by mistake; the most take 32 MB.
-_MARKS_PER_VALUE = 8
+_MARKS_PER_VALUE = 4
 _LEAST_MARKS, _MOST_MARKS = 2**16, 2**28
+# Hashes that are sorted together: more of them take memory for a copy, fewer make many small writes.
+_RUN = 2**18
+# For a moment there are several copies of a hash. Of numbers, half a million rows are few enough.
+_WORKING_BYTES = 56
 # Repeating rows that can be shown.
 _SHOWN_ROWS = 64
 
@@ -36,14 +36,14 @@ _FIRST = "__sentrio_first__"
 _ROW = "__sentrio_number__"
 
 
-def _key(nw: Any, columns: Sequence[str]) -> Any:
-    """Return what is compared: a column, or several together."""
-    return nw.col(columns[0]) if len(columns) == 1 else nw.struct(*columns)
-
-
 def hashed(nw: Any, columns: Sequence[str]) -> Any:
-    """Return the hashes of what is compared."""
-    return _key(nw, columns).hash()
+    """Return the hashes of what is compared: a column, or several together."""
+    first, *others = columns
+    found = nw.col(first).hash()
+    for name in others:
+        # In a third of the time that the hash of a struct takes, and of its memory.
+        found = (found ^ nw.col(name).hash(seed=1)).hash(seed=2)
+    return found
 
 
 def present(nw: Any, columns: Sequence[str]) -> Any:
@@ -56,7 +56,7 @@ def present(nw: Any, columns: Sequence[str]) -> Any:
 
 @attrs.frozen
 class Marks:
-    """Which values may repeat: those whose hash has low bits at which there is a mark."""
+    """Which values may repeat: those whose hash has leading bits at which there is a mark."""
 
     bits: pl.Series = attrs.field(eq=attrs.cmp_using(eq=pl.Series.equals), repr=False)
     rows: int  #: that have a repeated hash
@@ -67,7 +67,7 @@ class Marks:
 
     def among(self, hashes: pl.Series) -> pl.Series:
         """Tell of each hash whether its value may repeat."""
-        found: pl.Series = self.bits.gather((hashes % len(self.bits)).cast(pl.UInt32))
+        found: pl.Series = self.bits.gather(_places(hashes, len(self.bits)))
         return found
 
     def repeating(self, frame: pl.LazyFrame, columns: Sequence[str], *, nulls_equal: bool) -> pl.DataFrame:
@@ -77,11 +77,18 @@ class Marks:
         return whole.filter(self.among(whole[_HASH]))
 
 
+def _places(hashes: pl.Series, marks: int) -> pl.Series:
+    """Return the places of the marks of hashes, among so many marks, which are a power of two."""
+    return (hashes // (2**64 // marks)).cast(pl.UInt32)
+
+
 @attrs.define(eq=False)
 class _Runs:
-    """Sorted runs of hashes, one for each morsel; once compared, marks of the repeated ones."""
+    """Sorted runs of hashes; once compared, marks of the repeated ones."""
 
-    runs: list[pl.Series]
+    runs: list[Piece] = attrs.field(factory=list)
+    values: int = 0  #: in the runs
+    dropped: int = 0  #: more values, whose hashes are in the runs twice
     marks: Marks | None = None
 
 
@@ -89,53 +96,83 @@ class _Runs:
 class Hashes(Metric):
     """Marks of the values that may occur more than once."""
 
+    working_bytes: ClassVar[int] = _WORKING_BYTES
+
     columns: tuple[str, ...]
     nulls_equal: bool
+    kept: HashedRows | None = attrs.field(default=None, eq=False, repr=False)  #: in a run
+
+    def begin(self, rows: int | None) -> Hashes:
+        """Return one that keeps hashes."""
+        # Memory would do for them where nothing can be written: it is the values that are large.
+        return attrs.evolve(self, kept=HashedRows(_HASH, rows, packed=False, needs_file=False))
 
     def expressions(self, nw: Any) -> Sequence[Any]:
-        """Return the sorted hashes, as one list."""
+        """Return the hashes, as one list."""
         hashes = hashed(nw, self.columns)
         if not self.nulls_equal:
             hashes = hashes.filter(present(nw, self.columns))
-        return (hashes.sort().implode(),)
+        return (hashes.implode(),)
 
     def state(self, values: Sequence[Any]) -> _Runs:
         """Return the run of one morsel."""
-        return _Runs([values[0]])
+        state = _Runs()
+        for start in range(0, max(len(values[0]), 1), _RUN):
+            if self.kept is not None and self.kept.closed:
+                break
+            # Sorted here, since an expression sorts in all threads of Polars, which takes twice the time in sum.
+            run: pl.Series = values[0][start : start + _RUN].sort(multithreaded=False)
+            height = len(run)
+            third = run[2:] == run[:-2]
+            if third.any():  # two rows with one hash tell as much as a thousand
+                run = pl.concat([run[:2], run[2:].filter(~third)], rechunk=True)
+            frame = run.to_frame(_HASH)
+            state.runs.append(Piece(frame) if self.kept is None else self.kept.add(frame))
+            state.values += len(run)
+            state.dropped += height - len(run)
+        return state
 
     def merge(self, earlier: _Runs, later: _Runs) -> _Runs:
         """Keep both."""
         earlier.runs += later.runs
+        earlier.values += later.values
+        earlier.dropped += later.dropped
         return earlier
 
     def work(self, state: _Runs) -> Iterator[None]:
         """Compare all hashes, one part of their range after another."""
-        values = sum(map(len, state.runs))
-        parts = -(-values // _COMPARED) or 1
-        bounds = []
-        for number, run in enumerate(state.runs):
-            if number % _RUNS_CUT == 0:
-                yield
-            bounds.append(cuts(run, parts))
-        wide = max(_LEAST_MARKS, min(_MOST_MARKS, 2 ** (values * _MARKS_PER_VALUE - 1).bit_length()))
-        rows, repeated = 0, [pl.Series([], dtype=pl.UInt32)]
-        for part in range(parts):
-            slices = [run[cut[part] : cut[part + 1]] for run, cut in zip(state.runs, bounds, strict=True)]
-            found, more = _repeated(pl.concat(slices).sort())
-            repeated.append((found % wide).cast(pl.UInt32))
-            rows += more
+        assert self.kept is not None, "begin() comes first"
+        yield
+        count = self.kept.count
+        wide = max(_LEAST_MARKS, min(_MOST_MARKS, 2 ** (state.values * _MARKS_PER_VALUE - 1).bit_length()), 2 * count)
+        each = wide // count
+        unmarked = pl.repeat(False, each, dtype=pl.Boolean, eager=True)
+        rows, marks = 0, []
+        for part in self.kept.parts(state.runs):
+            if part is not None:
+                found, more = _repeated(part[_HASH]) if part.height else (None, 0)
+                rows += more
+                marks.append(unmarked)  # one for all
+                if found is not None and more:
+                    places = _places(found, wide) - (len(marks) - 1) * each
+                    marks[-1] = pl.repeat(False, each, dtype=pl.Boolean, eager=True).scatter(places, True)
+                del found
+            del part  # the next one is read before this name stands for it
             yield
         state.runs.clear()
-        del slices, found
-        bits = pl.repeat(False, wide if rows else 1, dtype=pl.Boolean, eager=True)
-        while repeated:  # each of them is given back as soon as it is marked
-            yield
-            bits = bits.scatter(repeated.pop(), True)
-        state.marks = Marks(bits, rows)
+        self.kept.close()
+        yield
+        bits = pl.concat(marks, rechunk=True) if rows else unmarked
+        state.marks = Marks(bits, rows + state.dropped)
 
     def finish(self, state: _Runs) -> Marks | None:
         """Return the marks, ``None`` while there are none yet."""
         return state.marks
+
+    def close(self) -> None:
+        """Remove the temporary file."""
+        if self.kept is not None:
+            self.kept.close()
 
 
 def _again(hashes: pl.Series) -> pl.Series:
@@ -171,6 +208,8 @@ class Verify(ScanMetric):
     A row let through by mistake has a value that is counted once and dropped.
     """
 
+    working_bytes: ClassVar[int] = _WORKING_BYTES
+
     def __init__(self, columns: tuple[str, ...], nulls_equal: bool, marks: Marks) -> None:
         self._columns, self._nulls_equal, self._marks = columns, nulls_equal, marks
         self._rows = HashedRows(_HASH, marks.rows)
@@ -178,12 +217,16 @@ class Verify(ScanMetric):
     def scan(self, frame: pl.LazyFrame, row_index: str) -> _Found:
         """Return rows of one morsel, each with a count: how many rows it stands for, itself included."""
         rows = frame.select(pl.col(row_index).alias(_ROW), *self._columns)
-        found = self._marks.repeating(rows, self._columns, nulls_equal=self._nulls_equal).sort(_HASH)
+        found = self._marks.repeating(rows, self._columns, nulls_equal=self._nulls_equal)
+        if self._rows.closed:
+            return _Found([])
+        found = found.sort(_HASH, multithreaded=False)  # as the hashes alone
         found = found.with_columns(pl.lit(1, pl.UInt32).alias(_COUNT))
         again = _again(found[_HASH])
         if again.any():
             several = again | again.shift(-1, fill_value=False)
-            found = pl.concat([found.filter(~several), self._folded(found.filter(several))]).sort(_HASH)
+            found = pl.concat([found.filter(~several), self._folded(found.filter(several))])
+            found = found.sort(_HASH, multithreaded=False)
         return _Found([self._rows.add(found)])
 
     def _folded(self, rows: pl.DataFrame) -> pl.DataFrame:
@@ -208,7 +251,7 @@ class Verify(ScanMetric):
         failed, first = 0, state.repeats.rows
         for part in self._rows.parts(state.pieces):
             yield
-            if not part.height:
+            if part is None or not part.height:
                 continue
             repeated = self._repeated(part)
             del part  # the next one is read before this name stands for it

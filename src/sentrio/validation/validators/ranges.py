@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ("InRange",)
 
+import datetime as dt
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -21,6 +22,16 @@ from sentrio.validation.validators._numbers import interval_of
 _INCLUSIVE = ("both", "left", "right", "neither")
 
 
+def _bound(owner: Any, field: attrs.Attribute[Any], value: object) -> None:
+    try:
+        options.number()(owner, field, value)
+    except OptionValueError as exc:
+        if isinstance(value, str | dt.date | dt.time):
+            problem = f"{exc.problem}; for dates and times there is date_range"
+            raise OptionValueError(exc.owner, exc.option, problem) from None
+        raise
+
+
 @attrs.define(kw_only=True)
 class InRange(RowRule):
     """Every number lies within ``min`` and ``max``; NaN does not. Without bounds, every number is finite.
@@ -35,8 +46,8 @@ class InRange(RowRule):
     applies_to: ClassVar[str] = "number"
     observes_values: ClassVar[bool] = True
 
-    min: float | None = attrs.field(default=None, validator=options.optional(options.number()))
-    max: float | None = attrs.field(default=None, validator=options.optional(options.number()))
+    min: float | None = attrs.field(default=None, validator=options.optional(_bound))
+    max: float | None = attrs.field(default=None, validator=options.optional(_bound))
     inclusive: str = attrs.field(default="both", validator=options.one_of(_INCLUSIVE))
 
     def __attrs_post_init__(self) -> None:
