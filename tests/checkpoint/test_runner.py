@@ -556,6 +556,7 @@ def test_signals_stop_a_blocking_run_gracefully(backend: Backend, number: signal
     process = subprocess.Popen(
         [sys.executable, "-c", SERVICE, "60" if again else "0.3"],
         stdout=subprocess.PIPE, text=True, env=environment,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # whoever started us may ignore it  # noqa: PLW1509
     )  # fmt: skip
     assert process.stdout is not None
     assert process.stdout.readline() == "running\n"

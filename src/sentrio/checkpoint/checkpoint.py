@@ -6,7 +6,8 @@ __all__ = ("Checkpoint",)
 
 import datetime as dt
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -287,7 +288,22 @@ class Checkpoint(metaclass=options.OptionsMeta):
         """
         if loop_is_running():
             raise RunningLoopError("Checkpoint.run()", "checkpoint.run_async()")
-        return anyio.run(self.run_async, context, backend=default_backend())
+        with plain_interruption():
+            return anyio.run(self.run_async, context, backend=default_backend())
+
+
+@contextmanager
+def plain_interruption() -> Iterator[None]:
+    """Raise a ``KeyboardInterrupt`` as it is.
+
+    When Ctrl-C comes, Polars raises one in the thread that computes; it then comes out of a task group, wrapped.
+    """
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        if group.subgroup(KeyboardInterrupt) is None:
+            raise
+        raise KeyboardInterrupt from group
 
 
 def loop_is_running() -> bool:

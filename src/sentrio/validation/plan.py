@@ -6,7 +6,7 @@ many checks need it. A check may ask for another phase when its metrics are know
 
 from __future__ import annotations
 
-__all__ = ("Group", "MorselResult", "Phase", "Plan", "SampleOptions", "measure")
+__all__ = ("Group", "MorselResult", "Phase", "Plan", "SampleOptions", "measure", "read_columns")
 
 import copy
 import re
@@ -330,6 +330,26 @@ def _filters(group: Group, states: Sequence[Any], known: Known) -> list[int]:
     ]
     others = frozenset[str]().union(*(group.roots[place] for place in left if place not in alone))
     return [place for place in alone if not group.roots[place] & others]
+
+
+def read_columns(phase: Phase, known: Known) -> frozenset[str]:
+    """Return the columns of a part of which :func:`measure` reads every value."""
+    names: set[str] = set()
+    for number, group in enumerate(phase.groups):
+        states: list[Any] = [UNKNOWN] * len(group.metrics)
+        answered: Collection[int] = ()
+        if group.condition is None:
+            states = [metric.known(known) for metric in group.metrics]
+            answered = _filters(group, states, known)
+        else:
+            names.update(group.condition.meta.root_names())
+        left = {place for place, state in enumerate(states) if state is UNKNOWN and place not in answered}
+        names.update(*(group.roots[place] for place in left))
+        scanned = {place for place in left if isinstance(group.metrics[place], ScanMetric)}
+        for check in group.checks:
+            if any(of == number and place in scanned for of, place in phase.places[check.id].values()):
+                names.update(check.columns)
+    return frozenset(names)
 
 
 def _in_dictionary(columns: frozenset[str], known: Known) -> bool:

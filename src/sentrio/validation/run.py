@@ -6,7 +6,7 @@ __all__ = ("Progress", "Validation")
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -22,9 +22,10 @@ from sentrio.async_core.threads import call_sync
 from sentrio.errors import SourceError, suggestion
 from sentrio.validation.cuts import Learnt
 from sentrio.validation.engines.threads import Interrupted, MorselSize, in_thread, run_morsels
+from sentrio.validation.facts import Known
 from sentrio.validation.lookup import Wanted
 from sentrio.validation.outcomes import UNEVALUATED, error_of, result_of
-from sentrio.validation.plan import Broken, Frame, MorselResult, Phase, Plan, measure
+from sentrio.validation.plan import Broken, Frame, MorselResult, Phase, Plan, measure, read_columns
 from sentrio.validation.report import CheckResult, Severity, ValidationReport
 from sentrio.validation.samples import Row, SampleOptions
 from sentrio.validation.sources.base import Description, Morsel, ReadAsText, Reader, Source
@@ -137,7 +138,7 @@ class Validation:
         self._check_columns(self._plan)
         phase = self._plan.first.begin(description.rows)
         if phase.places:
-            await self._steps(self.source.study(phase.columns))
+            await self._steps(self.source.study(phase.columns if self.split is None else description.schema))
         if self.split is not None and phase.places:
             # To its end, whatever happens meanwhile: a thread that was left behind would leave its files behind.
             begin = partial(self.split.begin, self._plan, self.source.label, self.validators)
@@ -227,13 +228,20 @@ class Validation:
             rule.follow_up is not Validator.follow_up or (keys and rule.sample is not Validator.sample)
             for rule in rules
         )
-        await self._read(partial(self._measure, phase, Learnt()), self._merge)
+        schema = self._description.schema
+        # What is split is read as a whole.
+        reads = (lambda known: schema) if self._splitting else partial(read_columns, phase)
+        await self._read(partial(self._measure, phase, Learnt()), self._merge, reads)
 
     async def _read(
-        self, work: Callable[[Morsel], MorselResult], merge: Callable[[Morsel, MorselResult], bool]
+        self,
+        work: Callable[[Morsel], MorselResult],
+        merge: Callable[[Morsel, MorselResult], bool],
+        reads: Callable[[Known], Collection[str]] | None,
     ) -> None:
         assert self._description is not None
         reader = self.source.open(self._description)
+        reader.reads = reads
         weight = self._description.bytes_per_row
         rows = self._description.rows
         try:
@@ -247,7 +255,8 @@ class Validation:
                 while (morsel := reader.read(_INLINE_ROWS)) is not None:
                     merge(morsel, work(morsel))
                 return
-            weight = max(weight or 0, reader.bytes_per_row or 0)
+            if reader.bytes_per_row is not None:
+                weight = reader.bytes_per_row
             fixed = self.morsel_rows
             if fixed is None and self._splitting:
                 fixed = max(1, min(SLICE_ROWS, int(SLICE_BYTES / (weight or 1))))
@@ -399,7 +408,8 @@ class Validation:
         if not wanted.rows:
             return
         self.source.read_again = False
-        await self._read(lambda morsel: _guarded(self.source, partial(wanted.look, morsel)), wanted.take)
+        look = partial(_guarded, self.source)
+        await self._read(lambda morsel: look(partial(wanted.look, morsel)), wanted.take, None)
         for check_id, rows in found.items():
             if rows:
                 self._samples[check_id] = [(row, {**wanted.cells.get(row, {}), **cells}) for row, cells in rows]

@@ -141,14 +141,14 @@ class Hashes(Metric):
 
     def work(self, state: _Runs) -> Iterator[None]:
         """Compare all hashes, one part of their range after another."""
-        assert self.kept is not None, "begin() comes first"
+        kept = self.kept or HashedRows(_HASH, state.values)  # outside of a run all runs are in memory
         yield
-        count = self.kept.count
+        count = kept.count
         wide = max(_LEAST_MARKS, min(_MOST_MARKS, 2 ** (state.values * _MARKS_PER_VALUE - 1).bit_length()), 2 * count)
         each = wide // count
         unmarked = pl.repeat(False, each, dtype=pl.Boolean, eager=True)
         rows, marks = 0, []
-        for part in self.kept.parts(state.runs):
+        for part in kept.parts(state.runs):
             if part is not None:
                 found, more = _repeated(part[_HASH]) if part.height else (None, 0)
                 rows += more
@@ -160,7 +160,7 @@ class Hashes(Metric):
             del part  # the next one is read before this name stands for it
             yield
         state.runs.clear()
-        self.kept.close()
+        kept.close()
         yield
         bits = pl.concat(marks, rechunk=True) if rows else unmarked
         state.marks = Marks(bits, rows + state.dropped)
