@@ -41,8 +41,11 @@ async def acquire(func: Callable[..., T], *args: Any, release: Callable[[T], obj
     return answer.result()
 
 
-async def clean_up(func: Callable[[], object]) -> None:
-    """Run a short ``func`` in a thread although the caller is cancelled, and in any case run it."""
+async def clean_up(func: Callable[[], object], *, wait: float = GRACE_SECONDS) -> None:
+    """Run a short ``func`` in a thread although the caller is cancelled, and in any case run it.
+
+    :param wait: seconds after which it is left behind, if it has started
+    """
     started = False
 
     def run() -> None:
@@ -52,8 +55,8 @@ async def clean_up(func: Callable[[], object]) -> None:
 
     run.__qualname__ = getattr(func, "__qualname__", repr(func))
     try:
-        with anyio.move_on_after(GRACE_SECONDS, shield=True):
-            await call_sync(run, abandon_after=GRACE_SECONDS)
+        with anyio.move_on_after(wait, shield=True):
+            await call_sync(run, abandon_after=wait)
     finally:
         # No thread was free in time, or a native cancellation came before one took the call.
         if not started:

@@ -17,6 +17,7 @@ import anyio.lowlevel
 import attrs
 import polars as pl
 
+from sentrio.async_core._thread_steps import clean_up
 from sentrio.async_core.threads import call_sync
 from sentrio.errors import SourceError, suggestion
 from sentrio.validation.cuts import Learnt
@@ -36,6 +37,9 @@ from sentrio.validation.wording import first_line
 # A frame below both bounds is checked in less time than a worker thread needs to begin.
 _INLINE_ROWS = 10_000
 _INLINE_BYTES = 2**20
+
+# To give up a large file takes the system some time, and a cancelled run does not wait for all of it.
+_FREEING_SECONDS = 0.02
 
 T = TypeVar("T")
 
@@ -105,6 +109,8 @@ class Validation:
             self.source.close()
             if self.split is not None:
                 self.split.close()
+            if self._phase.needs_free:
+                await clean_up(self._phase.free, wait=_FREEING_SECONDS)
 
     def _reset(self) -> None:
         for kept in (self._states, self._values, self._samples, self._sampled, self._errors, self._failed):
@@ -172,6 +178,7 @@ class Validation:
     def _turn_to(self, phase: Phase) -> None:
         if phase is not self._phase:
             self._phase.close()
+            self._phase.free()  # of what could not be measured; the rest was given back when it was done
         self._phase, self._states = phase, []
 
     def _make_plan(self, description: Description) -> Plan:
