@@ -19,6 +19,10 @@ PYTHONS = ("3.11", "3.12", "3.13")
 # One more than the two cores that the suite is made for: many tests wait for something.
 WORKERS = "3"
 
+# Tests of real processes and clocks meet machines that stand still for a second. One that fails is tried once more
+# and is listed: a fault to mend, but no reason to distrust all others. A plain ``pytest`` tries nothing again.
+SUITE = ("pytest", "-n", WORKERS, "--reruns=1", "-raR")
+
 
 def _found(version: str) -> bool:
     """Tell whether ``pythonX.Y`` really starts: a version manager's shim may exist and refuse."""
@@ -40,10 +44,10 @@ def tests(session: nox.Session) -> None:
     """The whole test suite against the built wheel; coverage is measured on the first interpreter."""
     _install(session, "test")
     if session.python != FOUND[0]:
-        session.run("pytest", "-n", WORKERS, *session.posargs)
+        session.run(*SUITE, *session.posargs)
         return
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", "-n", WORKERS, *session.posargs)
+    session.run("coverage", "run", "-m", *SUITE, *session.posargs)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
 
@@ -69,14 +73,14 @@ def docs(session: nox.Session) -> None:
     """Build the documentation with warnings as errors and execute every snippet."""
     _install(session, "docs")
     session.run("sphinx-build", "-n", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html")
-    session.run("pytest", "tests/docs", *session.posargs)
+    session.run(*SUITE, "tests/docs", *session.posargs)
 
 
 @nox.session
 def minimums(session: nox.Session) -> None:
     """Test against the oldest releases that pyproject.toml admits, but for what has nothing to do with them."""
     _install(session, "test", "--resolution=lowest-direct")
-    session.run("pytest", "-n", WORKERS, "-m", "not endurance", "--ignore=tests/docs", *session.posargs)
+    session.run(*SUITE, "-m", "not endurance", "--ignore=tests/docs", *session.posargs)
 
 
 @nox.session(default=False)

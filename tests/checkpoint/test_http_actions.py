@@ -16,6 +16,7 @@ import anyio.to_thread
 import polars as pl
 import pytest
 from tests.async_core._server import Server, answer, chunked, hang_up, serving_elsewhere, stall
+from tests.checkpoint._running import until
 
 from sentrio import Checkpoint, CheckpointResult, SlackNotification, WebhookAction, check_async, load_config
 from sentrio.checkpoint.actions import make_action
@@ -431,12 +432,6 @@ async def test_connections_that_are_closed_while_they_are_made_are_not_left() ->
         await anyio.wait_all_tasks_blocked()
         await connections.aclose()
     assert connections._client is None
-
-
-async def until(holds: Any) -> None:
-    with anyio.fail_after(20):
-        while not holds():
-            await anyio.sleep(0.005)
 
 
 async def test_connections_are_of_one_loop(server: Server, result: CheckpointResult) -> None:

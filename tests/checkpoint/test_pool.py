@@ -13,6 +13,7 @@ import anyio
 import anyio.lowlevel
 import polars as pl
 import pytest
+from tests.checkpoint._running import Gate, checkpoint
 
 from sentrio import Checkpoint, CheckpointResult
 from sentrio.checkpoint.pool import CheckpointPool, run_checkpoints_parallel
@@ -24,37 +25,6 @@ from sentrio.checkpoint.registry import (
 )
 from sentrio.errors import OptionValueError, PoolClosedError, UnknownCheckpointError, UnknownOptionError
 from sentrio.testing import Backend, cancel_everywhere
-
-FRAME = pl.DataFrame({"a": [1, 2, 3]})
-
-
-def checkpoint(name: str = "c", *actions: Any, **given: Any) -> Checkpoint:
-    return Checkpoint(name, FRAME, ["not_null"], actions=list(actions), **given)
-
-
-class Gate:
-    """An action that waits until it is let through, and counts who is inside."""
-
-    def __init__(self) -> None:
-        self.open = anyio.Event()
-        self.inside = 0
-        self.most = 0
-        self.changed = anyio.Event()
-
-    async def __call__(self, result: CheckpointResult) -> None:
-        self.inside += 1
-        self.most = max(self.most, self.inside)
-        self.changed.set()
-        self.changed = anyio.Event()
-        try:
-            await self.open.wait()
-        finally:
-            self.inside -= 1
-
-    async def until(self, inside: int) -> None:
-        with anyio.fail_after(20):
-            while self.inside < inside:
-                await self.changed.wait()
 
 
 async def test_results_come_in_the_order_of_the_input() -> None:

@@ -20,6 +20,7 @@ import anyio.to_thread
 import polars as pl
 import psutil
 import pytest
+from tests.checkpoint._running import FRAME, checkpoint, until
 
 import sentrio
 from sentrio import Checkpoint, CheckpointResult
@@ -28,18 +29,6 @@ from sentrio.checkpoint.pool import CheckpointPool, run_checkpoints_parallel
 from sentrio.checkpoint.runner import AsyncCheckpointRunner, run_checkpoint_async
 from sentrio.errors import SentrioError
 from sentrio.testing import Backend, HandTrigger
-
-FRAME = pl.DataFrame({"a": [1, 2, 3]})
-
-
-def checkpoint(name: str = "c", *actions: Any, **given: Any) -> Checkpoint:
-    return Checkpoint(name, FRAME, ["not_null"], actions=list(actions), **given)
-
-
-async def until(condition: Callable[[], object]) -> None:
-    with anyio.fail_after(20):
-        while not condition():
-            await anyio.sleep(0.001)
 
 
 async def by_pool(many: list[Checkpoint]) -> list[CheckpointResult]:

@@ -19,10 +19,13 @@ import anyio.lowlevel
 import anyio.to_thread
 import polars as pl
 import pytest
+from tests.checkpoint._running import Gate, checkpoint, until
 
 from sentrio import AsyncBaseTrigger, Checkpoint, CheckpointPool, CheckpointResult, TriggerConfig, TriggerResult
+from sentrio.checkpoint.pool import run_checkpoints_parallel
 from sentrio.checkpoint.registry import register_checkpoint, unregister_checkpoint
 from sentrio.checkpoint.runner import AsyncCheckpointRunner, AsyncRunnerConfig, run_checkpoint_async
+from sentrio.checkpoint.triggers import TriggerWatch
 from sentrio.errors import (
     OptionValueError,
     RunnerClosedError,
@@ -32,45 +35,10 @@ from sentrio.errors import (
 )
 from sentrio.testing import Backend, HandTrigger, cancel_everywhere
 
-FRAME = pl.DataFrame({"a": [1, 2, 3]})
-
-
-def checkpoint(name: str = "c", *actions: Any, **given: Any) -> Checkpoint:
-    return Checkpoint(name, FRAME, ["not_null"], actions=list(actions), **given)
-
 
 def broken(name: str = "broken", **given: Any) -> Checkpoint:
     """Its runs end with status ``error``."""
     return Checkpoint(name, "no/such/file.csv", ["not_null"], **given)
-
-
-class Gate:
-    """An action that waits until it is let through, and counts who is inside."""
-
-    def __init__(self) -> None:
-        self.open = anyio.Event()
-        self.inside = 0
-        self.changed = anyio.Event()
-
-    async def __call__(self, result: CheckpointResult) -> None:
-        self.inside += 1
-        self.changed.set()
-        self.changed = anyio.Event()
-        try:
-            await self.open.wait()
-        finally:
-            self.inside -= 1
-
-    async def until(self, inside: int) -> None:
-        with anyio.fail_after(20):
-            while self.inside < inside:
-                await self.changed.wait()
-
-
-async def until(condition: Callable[[], object]) -> None:
-    with anyio.fail_after(20):
-        while not condition():
-            await anyio.sleep(0.001)
 
 
 async def test_fired_runs_reach_callback_and_reader() -> None:
@@ -588,6 +556,7 @@ def test_signals_stop_a_blocking_run_gracefully(backend: Backend, number: signal
     process = subprocess.Popen(
         [sys.executable, "-c", SERVICE, "60" if again else "0.3"],
         stdout=subprocess.PIPE, text=True, env=environment,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # whoever started us may ignore it  # noqa: PLW1509
     )  # fmt: skip
     assert process.stdout is not None
     assert process.stdout.readline() == "running\n"
@@ -788,3 +757,91 @@ async def test_a_source_that_can_not_even_be_made_stops_no_runner() -> None:
                 if len(results) == 2:
                     break
     assert results == [("bad", "error"), ("good", "success")]
+
+
+class BrokenTwice(HandTrigger):
+    """Can not be watched at first, and then raises when it is asked."""
+
+    begun = 0
+
+    def watch(self, **given: Any) -> TriggerWatch:
+        self.begun += 1
+        if self.begun == 1:
+            raise ConnectionError("the broker is down")
+        return BrokenOnce(self, **given)
+
+
+class BrokenOnce(TriggerWatch):
+    asked = 0
+
+    async def wait(self) -> TriggerResult:
+        self.asked += 1
+        if self.asked == 1:
+            raise LookupError("the topic is not there")
+        await anyio.lowlevel.checkpoint()
+        return TriggerResult(should_run=self.asked == 2)
+
+
+async def test_one_bad_trigger_ends_no_runner(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sentrio.checkpoint.engine._FIRST_BACKOFF_SECONDS", 0.01)
+    errors: list[Exception] = []
+    trigger = HandTrigger()
+    runner = AsyncCheckpointRunner(error_callback=errors.append)
+    runner.add_checkpoint(checkpoint("bad", triggers=[BrokenTwice()]))
+    runner.add_checkpoint(checkpoint("good", triggers=[trigger]))
+    names = set()
+    async with runner:
+        trigger.fire()
+        with anyio.fail_after(20):
+            async for result in runner.iter_results_async():
+                names.add(result.checkpoint_name)
+                if len(names) == 2:
+                    break
+    assert [str(error).strip("'") for error in errors] == ["the broker is down", "the topic is not there"]
+    assert runner.get_stats()["trigger_errors"] == 2
+
+
+async def cancel_the_task_itself(*_: object) -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+    await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio", ("asyncio", {"use_uvloop": True})])
+async def test_a_run_that_cancels_its_own_task_ends_no_other_and_is_told(anyio_backend: object) -> None:
+    """The task is the runner's, and neither its caller nor its runner is cancelled."""
+    triggers = [HandTrigger(), HandTrigger()]
+    runner = AsyncCheckpointRunner()
+    runner.add_checkpoint(checkpoint("bad", on_complete=cancel_the_task_itself, triggers=triggers[:1]))
+    runner.add_checkpoint(checkpoint("good", triggers=triggers[1:]))
+    statuses = {}
+    async with runner:
+        for trigger in triggers:
+            trigger.fire()
+            with anyio.fail_after(20):
+                (result,) = await runner.get_results_async(timeout=20)
+            statuses[result.checkpoint_name] = str(result.status)
+        assert runner.get_stats()["running"]
+    assert statuses == {"bad": "error", "good": "success"}
+    bad = [checkpoint("bad", cancel_the_task_itself), checkpoint("bad", on_complete=cancel_the_task_itself)]
+    for one in bad:
+        with pytest.raises(asyncio.CancelledError):
+            await run_checkpoints_parallel([checkpoint("good"), one])
+
+
+def test_the_end_of_the_event_loop_is_no_error_of_triggers_and_runs(caplog: pytest.LogCaptureFixture) -> None:
+    async def forget() -> None:
+        gate = Gate()
+        runner = AsyncCheckpointRunner()
+        runner.add_checkpoint(checkpoint("c", gate, gate, triggers=[HandTrigger(run_immediately=True)]))
+        runner.add_checkpoint(checkpoint("idle", triggers=[HandTrigger()]))
+        await runner.start_async()
+        await gate.until(inside=2)
+        forgotten.append(runner)
+
+    forgotten: list[AsyncCheckpointRunner] = []
+    asyncio.run(forget())
+    stats = forgotten[0].get_stats()
+    assert (stats["trigger_errors"], stats["completed_runs"], stats["running"]) == (0, 0, False)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]

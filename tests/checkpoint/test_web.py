@@ -7,7 +7,7 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import hypercorn.asyncio
 import hypercorn.trio
 import pytest
 from hypercorn.config import Config
+from tests.checkpoint._running import until
 
 from sentrio import AsyncCheckpointRunner
 from sentrio.async_core.threads import thread_statistics
@@ -73,12 +74,6 @@ class Example:
                 yield client
             await tell.send({"type": "lifespan.shutdown"})
             assert await answers.receive() == {"type": "lifespan.shutdown.complete"}
-
-
-async def until(condition: Callable[[], object]) -> None:
-    with anyio.fail_after(20):
-        while not condition():
-            await anyio.sleep(0.005)
 
 
 @pytest.mark.parametrize("name", ["app.py", "starlette_app.py"])

@@ -16,7 +16,7 @@ from sentrio import (
     TriggerConfig,
     TriggerResult,
 )
-from sentrio.checkpoint.triggers import ScheduleTrigger
+from sentrio.checkpoint.triggers import ScheduleTrigger, TriggerWatch
 
 FRAME = pl.DataFrame({"a": [1, 2, 3]})
 
@@ -121,6 +121,96 @@ async def test_a_trigger_that_raises_is_asked_again_ever_later_and_harms_no_othe
     assert [str(error) for error in errors] == ["the broker is down"] * 4
     assert runner.statistics().trigger_errors == 4
     assert "trigger moody of moody raised; it is asked again in 8 s" in caplog.text
+
+
+class Unwatchable(ScheduleTrigger):
+    """Can not be watched the first few times."""
+
+    def __init__(self, problems: list[Any], **given: Any) -> None:
+        super().__init__(**given)
+        self.problems = problems
+        self.asked: list[float] = []
+
+    def watch(self, **given: Any) -> Any:
+        self.asked.append(anyio.current_time())
+        if not self.problems:
+            return super().watch(**given)
+        problem = self.problems.pop(0)
+        if isinstance(problem, Exception):
+            raise problem
+        return problem
+
+
+async def test_a_trigger_that_can_not_be_watched_is_watched_later_and_harms_no_other(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bad = Unwatchable([ConnectionError("the broker is down"), None, LookupError("no topic")], interval_seconds=10)
+    action, others = Clocked(), [Clocked() for _ in range(3)]
+    errors: list[Exception] = []
+    runner = AsyncCheckpointRunner(error_callback=errors.append)
+    runner.add_checkpoint(
+        Checkpoint("before", FRAME, ["not_null"], [others[0]], [ScheduleTrigger(interval_seconds=1)])
+    )
+    beside = ScheduleTrigger(interval_seconds=2)
+    runner.add_checkpoint(Checkpoint("bad", FRAME, ["not_null"], [action], [bad, beside]))
+    runner.add_checkpoint(
+        Checkpoint("after", FRAME, ["not_null"], [others[1]], [ScheduleTrigger(interval_seconds=1)])
+    )
+    async with runner:
+        assert runner.statistics().running
+        runner.add_checkpoint(
+            Checkpoint("late", FRAME, ["not_null"], [others[2]], [ScheduleTrigger(interval_seconds=1)])
+        )
+        await anyio.sleep(60.5)
+    assert [later - earlier for earlier, later in zip(bad.asked, bad.asked[1:], strict=False)] == [1, 2, 4]
+    assert len(action.began) == 30 + 5
+    assert [len(other.began) for other in others] == [60, 60, 60]
+    broken, empty, absent = errors
+    assert (str(broken), str(absent)) == ("the broker is down", "no topic")
+    assert str(empty) == "watch() of trigger schedule of bad must return a TriggerWatch, got None"
+    assert runner.statistics().trigger_errors == 3
+    assert "trigger schedule of bad raised; it is asked again in 4 s" in caplog.text
+
+
+async def test_a_checkpoint_that_is_taken_away_is_not_watched_again() -> None:
+    bad = Unwatchable([ConnectionError("no")], interval_seconds=10)
+    runner = AsyncCheckpointRunner()
+    runner.add_checkpoint(Checkpoint("bad", FRAME, ["not_null"], triggers=[bad]))
+    async with runner:
+        await anyio.sleep(0.5)
+        runner.remove_checkpoint("bad")
+        await anyio.sleep(100)
+    assert len(bad.asked) == 1
+
+
+class BadWatch(TriggerWatch):
+    """Answers nonsense, and can not be closed."""
+
+    async def wait(self) -> Any:
+        await anyio.sleep(1)
+        return "yes"
+
+    def close(self) -> None:
+        raise OSError("the broker has gone")
+
+
+class BadlyWatched(Moody):
+    def watch(self, **given: Any) -> TriggerWatch:
+        return BadWatch(self, **given)
+
+
+async def test_a_watch_that_is_none_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    other = Clocked()
+    runner = AsyncCheckpointRunner()
+    runner.add_checkpoint(Checkpoint("bad", FRAME, ["not_null"], triggers=[BadlyWatched()]))
+    runner.add_checkpoint(Checkpoint("steady", FRAME, ["not_null"], [other], [ScheduleTrigger(interval_seconds=1)]))
+    async with runner:
+        await anyio.sleep(10.5)
+    assert len(other.began) == 10
+    assert runner.statistics().trigger_errors == 3 + 1  # after 1 s, 1 + 1 s and 2 + 1 s; and as it was closed
+    assert "the watch of trigger moody of bad must answer with a TriggerResult, got 'yes'" in caplog.text
+    assert "trigger moody of bad raised as its watch was closed" in caplog.text
+    assert "the broker has gone" in caplog.text
 
 
 async def test_the_grace_ends_what_takes_too_long() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import random
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -110,7 +112,6 @@ def small_pieces(patch: pytest.MonkeyPatch, least: int) -> None:
     patch.setattr(csv_chunks, "_LEAST_BYTES", least)
     patch.setattr(csv_chunks, "_MOST_BYTES", least)
     patch.setattr(csv_chunks, "_TAIL", min(4, least))
-    patch.setattr(csv_chunks, "_COUNTED", 5)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -159,6 +160,76 @@ def test_a_line_that_lacks_fields_is_found_among_those_that_end_with_nulls(
     else:
         assert result.status == "error"
         assert f"has {len(cells[short])} field" in str(result.error), result.error
+
+
+@st.composite
+def folders(draw: st.DrawFn) -> list[tuple[Written, list[list[str]]]]:
+    """Return several files with the same columns, some of them without rows."""
+    style, first = draw(files())
+    header, rows = (first[:1], first[1:]) if style.header else ([], first)
+    cut = draw(st.lists(st.integers(0, len(rows)), max_size=4).map(sorted))
+    found = []
+    for begin, end in pairwise([0, *cut, len(rows)]):
+        alike = attrs.evolve(style, end=draw(st.sampled_from(["\n", "\r\n"])), ended=draw(st.booleans()))
+        if header or begin < end:
+            found.append((attrs.evolve(alike, mark=draw(st.booleans())), [*header, *rows[begin:end]]))
+    return found
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(folder=folders(), least=st.integers(1, 60), most=st.integers(1, 400), rows=st.integers(1, 60), data=st.data())
+def test_many_files_are_the_rows_that_polars_reads_of_each(
+    folder: list[tuple[Written, list[list[str]]]],
+    least: int,
+    most: int,
+    rows: int,
+    data: st.DataObject,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    root = tmp_path_factory.mktemp("files")
+    blank = data.draw(st.sampled_from([b"", b"\n", b"\r\n"]))
+    for number, (style, cells) in enumerate(folder):
+        body = style.bytes(cells)
+        if style.header and not style.mark and len(cells[0]) == 1:
+            body = blank + body  # is passed over before the names of the columns
+        (root / f"{number}.csv").write_bytes(body)
+    options = folder[0][0].options
+    each = [pl.read_csv(path, infer_schema=False, **options) for path in sorted(root.iterdir())]
+    whole = pl.concat(each)
+    source = {"path": str(root / "*.csv"), "schema": dict.fromkeys(whole.columns, "string"), **options}
+    with pytest.MonkeyPatch.context() as patch:
+        small_pieces(patch, least)
+        patch.setattr(csv_chunks, "_MOST_BYTES", max(least, most))
+        read = morsels(source, rows)
+    assert rows_of(read) == whole.rows()
+    assert [morsel.first_row for morsel in read] == [sum(each.rows for each in read[:i]) for i in range(len(read))]
+
+
+def test_a_quote_that_does_not_end_in_one_file_takes_nothing_from_the_next(tmp_path: Path) -> None:
+    (tmp_path / "0.csv").write_bytes(b"a,b\n0,w\n")
+    (tmp_path / "1.csv").write_bytes(b'a,b\n1,"x\n')
+    (tmp_path / "2.csv").write_bytes(b'a,b\n2,y"\n')  # together they would be well-formed
+    result = sentrio.check(str(tmp_path / "*.csv"), [{"row_count": {"min": 0}}])
+    assert result.status == "error"
+    assert "a quoted field that does not end" in str(result.error), result.error
+
+
+def test_columns_in_another_order_are_seen_although_the_rows_would_fit(tmp_path: Path) -> None:
+    (tmp_path / "1.csv").write_bytes(b"a,b\n1,x\n")
+    (tmp_path / "2.csv").write_bytes(b"a,b\n2,y\n")
+    (tmp_path / "3.csv").write_bytes(b"b,a\n3,z\n")
+    result = sentrio.check(str(tmp_path / "*.csv"), [{"row_count": {"min": 0}}])
+    assert result.status == "error"
+    assert "3.csv has other columns than 1.csv" in str(result.error), result.error
+
+
+@pytest.mark.parametrize("byte", [b",", b'"', b"\t", b"|", b"\x01", b" "])
+def test_bytes_are_counted_as_python_counts_them(byte: bytes) -> None:
+    dice = random.Random(5)
+    letters = [byte, byte, b"\n", b"\r\n", b'"', b",", b"a", b"\xef\xbb\xbf", b"\0", b"#", b"\xff"]
+    for size in [1, 2, 3, 10, 100, 70_000, 2_000_000]:
+        data = b"".join(dice.choices(letters, k=size))
+        assert csv_chunks.count_of(data, byte) == data.count(byte)
 
 
 def test_a_quote_that_does_not_end_is_an_error_before_it_fills_the_memory(

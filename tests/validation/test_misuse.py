@@ -200,6 +200,14 @@ def test_contradictions(entry: Any) -> None:
         make_validator(entry)
 
 
+@pytest.mark.parametrize("bound", ["2026-01-01", dt.date(2026, 1, 1), dt.time(12)])
+def test_a_range_of_dates_is_told_who_can_do_that(bound: Any) -> None:
+    with pytest.raises(
+        OptionValueError, match="min must be a number, got .*; for dates and times there is date_range"
+    ):
+        make_validator({"range": {"column": "d", "min": bound}})
+
+
 @given(name=st.sampled_from(sorted(validator_names())), at=st.integers(0, 12), char=st.sampled_from(["", "x", "é"]))
 def test_a_misspelt_validator_is_an_error(name: str, at: int, char: str) -> None:
     at %= len(name)

@@ -421,3 +421,25 @@ def test_what_a_cut_found_holds_beyond_its_morsel(tmp_path: Path, monkeypatch: p
         result = sentrio.check(path, entries, morsel_rows=10)
     assert result.report.checks[0].failed_count == 20
     assert [item.row for item in result.report.checks[0].sample] == [620, 621, 622, 623, 624]
+
+
+def test_rows_in_several_files_are_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each query opens each of its files anew, so that a filter of its own does not pay there."""
+    asked: list[pl.LazyFrame] = []
+    count = cuts._count
+
+    def counted(condition: pl.Expr, frame: pl.LazyFrame) -> int:
+        asked.append(frame)
+        return count(condition, frame)
+
+    monkeypatch.setattr(cuts, "_count", counted)
+    entries = ["not_null", {"in_set": {"column": "t", "values": ["a"]}}, {"mean": {"column": "x", "min": 0}}]
+    for name in "ab":
+        pl.DataFrame({"t": ["a", "b"] * 500, "x": [1.0] * 1000}).write_parquet(tmp_path / f"{name}.parquet")
+    with facts(True):
+        one = sentrio.check(tmp_path / "a.parquet", entries, sample_failures=0)
+        assert asked, "one file is asked by a filter"
+        asked.clear()
+        both = sentrio.check(tmp_path, entries, sample_failures=0)
+    assert not asked
+    assert [result.report.checks[2].failed_count for result in (one, both)] == [500, 1000]

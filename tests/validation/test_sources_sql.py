@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import decimal
 import sqlite3
@@ -10,13 +11,16 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
 import polars as pl
 import pytest
+import sqlalchemy
 
 import sentrio
+from sentrio.async_core.threads import thread_statistics
 from sentrio.errors import OptionValueError
 from sentrio.validation.sources import sql_drivers
 from sentrio.validation.sources.base import ReadAsText
@@ -166,11 +170,82 @@ async def test_a_running_query_ends_with_its_run(database: sqlite3.Connection) -
     with anyio.move_on_after(0.3):
         await sentrio.check_async(shop(table=None, query=endless), ["not_null"])
     assert time.monotonic() - started < 10
-    from sentrio.async_core.threads import thread_statistics
-
     with anyio.fail_after(10):
         while thread_statistics().running:
             await anyio.sleep(0.01)
+
+
+async def test_a_running_query_of_sqlalchemy_ends_with_its_run(database: sqlite3.Connection) -> None:
+    sqlalchemy.dialects.registry.register("sentriotest.lite", "sqlalchemy.dialects.sqlite.pysqlite", "dialect")
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n WHERE i < 0"
+    with anyio.move_on_after(0.3):
+        await sentrio.check_async({"url": "sentriotest+lite:///shop.db", "query": endless}, ["not_null"])
+    with anyio.fail_after(10):
+        while thread_statistics().running:
+            await anyio.sleep(0.01)
+
+
+class Server:
+    """What SQLAlchemy shows of a database that would send all rows of a query before it lets go of a connection."""
+
+    def __init__(self, name: str) -> None:
+        self.dialect = SimpleNamespace(
+            name=name, identifier_preparer=SimpleNamespace(quote_identifier=lambda part: f"`{part}`")
+        )
+        self.heard: list[str] = []
+        self.left = 30
+
+    def connect(self) -> Any:
+        native = SimpleNamespace(thread_id=lambda: 7, cancel=lambda: self.heard.append("cancel"))
+        fairy = SimpleNamespace(driver_connection=native)
+        connection = SimpleNamespace(connection=fairy, close=lambda: self.heard.append("close"))
+        connection.exec_driver_sql = self.ask
+        connection.execution_options = lambda **options: connection
+        return contextlib.nullcontext(connection) if self.heard else connection
+
+    def ask(self, statement: str) -> Any:
+        self.heard.append(statement)
+        cursor = SimpleNamespace(close=lambda: self.heard.append("rows are left"))
+        return SimpleNamespace(returns_rows=True, keys=lambda: ["id"], fetchmany=self.fetch, cursor=cursor)
+
+    def fetch(self, rows: int) -> list[tuple[int]]:
+        found = min(rows, self.left)
+        self.left -= found
+        return [(1,)] * found
+
+    def dispose(self) -> None:
+        self.heard.append("dispose")
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "heard"),
+    [
+        ("mysql", 10, ["KILL QUERY 7", "rows are left", "close", "dispose"]),
+        ("mysql", 31, ["close", "dispose"]),
+        ("postgresql", 10, ["close", "dispose"]),
+    ],
+)
+def test_nobody_waits_for_rows_that_are_not_wanted(
+    name: str, rows: int, heard: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Server(name)
+    monkeypatch.setattr("sqlalchemy.create_engine", lambda *args, **options: server)
+    driver = sql_drivers.driver_for(f"{name}+driver://u:hunter2@host/db", None)
+    answer = driver.ask("t", None)
+    assert answer.fetch is not None
+    answer.fetch(rows)
+    driver.close()
+    assert server.heard == ["SELECT * FROM `t`", *heard]
+
+
+def test_a_driver_that_can_ends_its_query(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server("postgresql")
+    monkeypatch.setattr("sqlalchemy.create_engine", lambda *args, **options: server)
+    driver = sql_drivers.driver_for("postgresql+psycopg://u:hunter2@host/db", None)
+    driver.interrupt()
+    driver.ask("t", None)
+    driver.interrupt()
+    assert server.heard == ["SELECT * FROM `t`", "cancel"]
 
 
 def test_rows_for_a_second_pass_are_kept_in_a_file(

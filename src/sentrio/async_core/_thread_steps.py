@@ -41,10 +41,10 @@ async def acquire(func: Callable[..., T], *args: Any, release: Callable[[T], obj
     return answer.result()
 
 
-async def clean_up(func: Callable[[], object], *, wait: float = GRACE_SECONDS) -> None:
+async def clean_up(func: Callable[[], object], *, seconds: float = GRACE_SECONDS) -> None:
     """Run a short ``func`` in a thread although the caller is cancelled, and in any case run it.
 
-    :param wait: seconds after which it is left behind, if it has started
+    :param seconds: wait for it so long, and then leave it behind
     """
     started = False
 
@@ -55,8 +55,8 @@ async def clean_up(func: Callable[[], object], *, wait: float = GRACE_SECONDS) -
 
     run.__qualname__ = getattr(func, "__qualname__", repr(func))
     try:
-        with anyio.move_on_after(wait, shield=True):
-            await call_sync(run, abandon_after=wait)
+        with anyio.move_on_after(seconds, shield=True):
+            await call_sync(run, abandon_after=seconds)
     finally:
         # No thread was free in time, or a native cancellation came before one took the call.
         if not started:

@@ -11,21 +11,22 @@ from typing import Any
 
 import anyio
 import anyio.lowlevel
-import attrs
 from anyio import CapacityLimiter
 from anyio.abc import TaskGroup, TaskStatus
 
-from sentrio.async_core.background import is_being_cancelled
+from sentrio.async_core._checks import require_callback
+from sentrio.async_core.background import cancelled_from_outside, native_cancellation
 from sentrio.async_core.scheduler import cancel_all
 from sentrio.async_core.threads import loop_poster, thread_statistics
 from sentrio.checkpoint.buffer import ResultBuffer
 from sentrio.checkpoint.checkpoint import Checkpoint
-from sentrio.checkpoint.execution import Callback, Execution, call_back, require_callback
+from sentrio.checkpoint.execution import Callback, Execution, call_back
 from sentrio.checkpoint.registry import require_checkpoint
 from sentrio.checkpoint.result import CheckpointResult, CheckpointStatus
 from sentrio.checkpoint.run import broken_result
 from sentrio.checkpoint.runner_config import AsyncRunnerConfig, RunnerStatistics
-from sentrio.checkpoint.triggers import TriggerResult, TriggerWatch
+from sentrio.checkpoint.triggers import TriggerResult
+from sentrio.checkpoint.watched import WatchedCheckpoint, WatchedTrigger, own_error
 from sentrio.errors import ClosedError, OptionValueError, RunnerClosedError, UnknownCheckpointError
 
 logger = logging.getLogger("sentrio.checkpoint.runner")
@@ -36,28 +37,6 @@ _LONGEST_BACKOFF_SECONDS = 60.0
 
 # How long a stop waits for an error callback, when everything else has ended.
 _CALLBACK_SECONDS = 5.0
-
-
-@attrs.define(eq=False)
-class _Entry:
-    """A checkpoint that was added, and who watches its triggers while the runner serves."""
-
-    checkpoint: Checkpoint
-    watches: tuple[TriggerWatch, ...] = ()
-    scope: anyio.CancelScope | None = None
-
-    def begin(self, poll_interval: float) -> None:
-        """Begin to watch: what fires from now on is not lost."""
-        self.scope = anyio.CancelScope()
-        enabled = [trigger for trigger in self.checkpoint.triggers if trigger.config.enabled]
-        self.watches = tuple(trigger.watch(poll_interval=poll_interval) for trigger in enabled)
-
-    def end(self) -> None:
-        """Watch no more."""
-        if self.scope is not None:
-            self.scope.cancel()
-        for watch in self.watches:
-            watch.close()
 
 
 class Engine:
@@ -75,12 +54,13 @@ class Engine:
         self.execution = Execution(
             config.max_concurrent_checkpoints, "checkpoint runner", RunnerClosedError, keep_interrupted=True
         )
-        self._entries: dict[str, _Entry] = {}
+        self._entries: dict[str, WatchedCheckpoint] = {}
         self._runs: TaskGroup | None = None  # while the runner serves
         self._stop_requested = False
         self._change: anyio.Event  # of the checkpoints, or of that flag
         self.ended: anyio.Event | None = None  #: set when the runner has ended; ``None``: it was never started
         self._post: Callable[..., object] | None = None
+        self._loop_ends: Callable[[], bool] = lambda: False
         self._grace = 0.0
         self._patience: anyio.CancelScope | None = None  # while running checkpoints are waited for
         self._waiting_for_room = 0
@@ -105,7 +85,7 @@ class Engine:
         if checkpoint.name in self._entries:
             problem = f"a checkpoint named {checkpoint.name!r} was added already; give each one a name of its own"
             raise OptionValueError("AsyncCheckpointRunner", "checkpoint", problem)
-        self._entries[checkpoint.name] = _Entry(checkpoint)
+        self._entries[checkpoint.name] = WatchedCheckpoint(checkpoint)
         self._tell_of_change()
 
     def remove(self, name: str) -> Checkpoint:
@@ -155,12 +135,18 @@ class Engine:
             raise
         finally:
             self._runs = self._post = None
+            self._loop_ends = lambda: False  # it refers to this task
             self.execution.slots.close(cancel=False)
             is_cancellation = isinstance(error, anyio.get_cancelled_exc_class())
             self.buffer.end(None if is_cancellation else error)
             ended.set()
 
+    def _is_cancelled(self) -> bool:
+        """Tell whether a task of the runner is being cancelled with it, as when the event loop ends, or by a stop."""
+        return cancelled_from_outside() or self._loop_ends()
+
     def _begin(self) -> None:
+        self._loop_ends = native_cancellation()
         self._post = loop_poster()
         self.execution.open()
         self.buffer.open()
@@ -199,14 +185,14 @@ class Engine:
 
     async def _watch_all(self, watches: TaskGroup, task_status: TaskStatus[None]) -> None:
         """Watch the triggers of all checkpoints, those that come and go included, until a stop is requested."""
-        watched: list[_Entry] = []
+        watched: list[WatchedCheckpoint] = []
         begun = False
         try:
             while not self._stop_requested:
                 self._change = anyio.Event()
                 current = list(self._entries.values())
                 for entry in set(watched).difference(current):
-                    entry.end()
+                    self._end(entry)
                 for entry in set(current).difference(watched):
                     entry.begin(self.config.trigger_poll_interval)
                     watches.start_soon(self._watch, entry, name=f"sentrio: triggers of {entry.checkpoint.name}")
@@ -217,42 +203,46 @@ class Engine:
                 await self._change.wait()
         finally:
             for entry in watched:
-                entry.end()
+                self._end(entry)
 
-    async def _watch(self, entry: _Entry) -> None:
+    def _end(self, entry: WatchedCheckpoint) -> None:
+        self._trigger_errors += entry.end()
+
+    async def _watch(self, entry: WatchedCheckpoint) -> None:
         assert entry.scope is not None
         with entry.scope:
             async with anyio.create_task_group() as tg:
-                for watch in entry.watches:
-                    name = f"sentrio: trigger {watch.trigger.name} of {entry.checkpoint.name}"
-                    tg.start_soon(self._start_runs, entry.checkpoint, watch, name=name)
+                for trigger in entry.triggers:
+                    tg.start_soon(self._start_runs, entry.checkpoint, trigger, name=f"sentrio: {trigger}")
 
-    async def _start_runs(self, checkpoint: Checkpoint, watch: TriggerWatch) -> None:
+    async def _start_runs(self, checkpoint: Checkpoint, trigger: WatchedTrigger) -> None:
         """Start a run whenever the trigger is due, and no more at once than it allows."""
-        slots = CapacityLimiter(watch.trigger.config.max_concurrent)
-        who = f"trigger {watch.trigger.name} of {checkpoint.name}"
-        async with watch:
-            while True:
-                borrower = object()
-                await slots.acquire_on_behalf_of(borrower)
-                try:
-                    due = await watch.wait()
-                except BaseException as exc:  # noqa: BLE001  # told, and asked again later
-                    slots.release_on_behalf_of(borrower)
-                    await self._trigger_failed(who, _own_error(exc), watch.statistics().failures)
-                    continue
-                if not due.should_run:
-                    logger.info("%s has ended: %s", who, due.reason)
-                    return
-                self._missed_firings += due.missed  # the watch has logged them
-                assert self._runs is not None
-                name = f"sentrio: run of {checkpoint.name}"
-                self._runs.start_soon(self._run_triggered, checkpoint, due, slots, borrower, name=name)
+        slots = CapacityLimiter(trigger.trigger.config.max_concurrent)
+        failures = 0
+        while True:
+            borrower = object()
+            await slots.acquire_on_behalf_of(borrower)
+            try:
+                due = await trigger.wait()
+            except BaseException as exc:  # noqa: BLE001  # told, and asked again later
+                slots.release_on_behalf_of(borrower)
+                failures += 1
+                await self._trigger_failed(trigger, own_error(exc, self._is_cancelled), failures)
+                continue
+            failures = 0
+            if not due.should_run:
+                logger.info("%s has ended: %s", trigger, due.reason)
+                self._trigger_errors += not trigger.close()
+                return
+            self._missed_firings += due.missed  # the watch has logged them
+            assert self._runs is not None
+            name = f"sentrio: run of {checkpoint.name}"
+            self._runs.start_soon(self._run_triggered, checkpoint, due, slots, borrower, name=name)
 
-    async def _trigger_failed(self, who: str, exc: Exception, failures: int) -> None:
+    async def _trigger_failed(self, trigger: WatchedTrigger, exc: Exception, failures: int) -> None:
         delay = min(_FIRST_BACKOFF_SECONDS * 2 ** min(failures - 1, 10), _LONGEST_BACKOFF_SECONDS)
         self._trigger_errors += 1
-        logger.error("%s raised; it is asked again in %g s", who, delay, exc_info=exc)
+        logger.error("%s raised; it is asked again in %g s", trigger, delay, exc_info=exc)
         await self._tell_error(exc)
         await anyio.sleep(delay)
 
@@ -285,7 +275,7 @@ class Engine:
                 logger.info("the runner was stopped before a run of %s had begun", checkpoint.name)
             except BaseException as exc:  # noqa: BLE001
                 # Nothing that data or sources do: those are results. It must not pass in silence.
-                await self._run_failed(checkpoint, due, _own_error(exc), hand_out)
+                await self._run_failed(checkpoint, due, own_error(exc, self._is_cancelled), hand_out)
             finally:
                 if kept:
                     self.buffer.give_back()
@@ -369,17 +359,3 @@ class Engine:
             abandoned_threads=thread_statistics().abandoned,
             stop_reason=self._stop_reason,
         )
-
-
-def _own_error(exc: BaseException) -> Exception:
-    """Return what a run or a trigger has raised by itself; raise what comes from outside, as a cancellation does.
-
-    On asyncio, code may raise ``CancelledError`` although nobody cancels it, as when it awaits a task that was.
-    """
-    if isinstance(exc, Exception):
-        return exc
-    if isinstance(exc, anyio.get_cancelled_exc_class()) and not is_being_cancelled():
-        error = RuntimeError("it raised CancelledError, although nobody cancelled it")
-        error.__cause__ = exc
-        return error
-    raise exc

@@ -10,6 +10,7 @@ __all__ = (
     "PIPE_CLOSED",
     "UNDECIDED",
     "USAGE",
+    "ended_by",
     "exit_code",
     "first_of",
 )
@@ -25,11 +26,16 @@ FAILED = 1
 USAGE = 2
 UNDECIDED = 3
 ACTION_FAILED = 4
-INTERRUPTED = 130
+INTERRUPTED = 130  # by Ctrl-C, and so by SIGINT
 PIPE_CLOSED = 141  # as a process that a signal for it ended
 
 # Of several, the first of these.
 _ORDER = (INTERRUPTED, USAGE, UNDECIDED, FAILED, ACTION_FAILED, PASSED)
+
+
+def ended_by(number: int) -> int:
+    """Return the exit code of a command that a signal has ended, as shells have it: 143 for SIGTERM."""
+    return 128 + number
 
 
 def _code(result: CheckpointResult) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ("Outputs", "run_checkpoints")
 
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,8 +19,9 @@ from sentrio.async_core.file import write_atomically
 from sentrio.checkpoint.checkpoint import Checkpoint
 from sentrio.checkpoint.formats import FORMATS, SUFFIXES, renderer, table
 from sentrio.checkpoint.result import CheckpointResult
-from sentrio.cli.exits import INTERRUPTED, exit_code
+from sentrio.cli.exits import ended_by, exit_code
 from sentrio.cli.printing import say, shows_marks, terminal_colours
+from sentrio.cli.signals import END, watch_signals
 from sentrio.errors import OptionValueError
 from sentrio.validation.run import Progress
 
@@ -83,26 +85,52 @@ class Outputs:
 
 def run_checkpoints(checkpoints: Sequence[Checkpoint], outputs: Outputs, *, backend: str) -> int:
     """Run checkpoints one after another, print their results, and return the exit code."""
-    results: list[CheckpointResult] = []
+    run = _Run(checkpoints, outputs)
+    try:
+        anyio.run(run.main, backend=backend)
+    except* KeyboardInterrupt:  # trio delivers it to any task, and so within a group
+        run.signal = signal.SIGINT
+    if run.signal is not None:
+        say("interrupted", sys.stderr)
+        return ended_by(run.signal)
+    code = exit_code(run.results)
+    outputs.finish(run.results, code)
+    return code
 
-    async def main() -> None:
-        for checkpoint in checkpoints:
+
+@attrs.define(eq=False)
+class _Run:
+    """A run as the command sees it."""
+
+    checkpoints: Sequence[Checkpoint]
+    outputs: Outputs
+    results: list[CheckpointResult] = attrs.field(factory=list)
+    signal: int | None = None  #: which one has ended it
+
+    async def main(self) -> None:
+        failure: Exception | SystemExit | None = None
+        async with anyio.create_task_group() as tg:
+
+            def end(number: int) -> None:
+                self.signal = number
+                tg.cancel_scope.cancel()
+
+            # Ctrl-C comes as KeyboardInterrupt, also before anything listens.
+            tg.start_soon(watch_signals, END, end, name="sentrio: signals")
+            try:
+                await self._work()
+            except (Exception, SystemExit) as exc:  # noqa: BLE001  # raised below, outside of the group, as it is
+                failure = exc
+            tg.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+
+    async def _work(self) -> None:
+        for checkpoint in self.checkpoints:
             with _progress(checkpoint.name) as advance:
                 result = await checkpoint.run_async(on_progress=advance)
-            outputs.show(result, first=not results)
-            results.append(result)
-
-    interrupted = False
-    try:
-        anyio.run(main, backend=backend)
-    except* KeyboardInterrupt:  # trio delivers it to any task, and so within a group
-        interrupted = True
-    if interrupted:
-        say("interrupted", sys.stderr)
-        return INTERRUPTED
-    code = exit_code(results)
-    outputs.finish(results, code)
-    return code
+            self.outputs.show(result, first=not self.results)
+            self.results.append(result)
 
 
 @contextmanager

@@ -14,16 +14,15 @@ from typing import Any, ClassVar
 import anyio
 import attrs
 
-from sentrio.cli.exits import ACTION_FAILED, FAILED, INTERRUPTED, PASSED, UNDECIDED, USAGE, first_of
+from sentrio.cli.exits import ACTION_FAILED, FAILED, PASSED, UNDECIDED, USAGE, ended_by, first_of
 from sentrio.cli.printing import say, shows_marks, terminal_colours
 from sentrio.cli.running import Outputs
+from sentrio.cli.signals import CTRL_C, END, watch_signals
 from sentrio.cli.sitesview import View, opened_view
 from sentrio.errors import JobLogError, OptionValueError
 from sentrio.pipeline import AsyncPipelineExecutor, PipelineConfig, SiteAttempt, SiteResult, SiteStatus
 from sentrio.pipeline import formats as site_formats
 from sentrio.pipeline.joblog import read_log
-
-_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
 @attrs.frozen
@@ -102,12 +101,13 @@ class _Run:
     attempts: dict[str, int] = attrs.field(factory=dict)
     began: dict[str, datetime] = attrs.field(factory=dict)
     cut_short: str | None = None  #: why it was ended before its end
+    signal: int = signal.SIGINT  #: which one did it, if one did
     trouble: JobLogError | SystemExit | None = None
     stop: Callable[[], object] = attrs.field(default=lambda: None)
 
     async def main(self, view: View) -> None:
         async with anyio.create_task_group() as tg:
-            tg.start_soon(self._watch_signals, view, name="sentrio: signals")
+            tg.start_soon(watch_signals, (CTRL_C, *END), partial(self._interrupt, view), name="sentrio: signals")
             tg.start_soon(view.keep_drawing, name="sentrio: live table")
             with anyio.CancelScope() as work:
                 self.stop = work.cancel
@@ -127,20 +127,12 @@ class _Run:
         except JobLogError as exc:
             self.trouble, self.cut_short = exc, "the job log could not be written"
 
-    async def _watch_signals(self, view: View) -> None:
-        # What was ignored before we came, as after `nohup`, is to be ignored.
-        heard = [getattr(signal, name) for name in _SIGNALS if hasattr(signal, name)]
-        heard = [each for each in heard if signal.getsignal(each) is not signal.SIG_IGN]
-        try:
-            with anyio.open_signal_receiver(*heard) as signals:
-                async for _ in signals:
-                    if self.cut_short is None:
-                        self.cut_short = "interrupted"
-                        grace = self.executor.config.kill_grace_seconds
-                        view.say(f"interrupted: ending what runs (within {grace:g} s)")
-                        self.stop()
-        except NotImplementedError:
-            return  # Windows has no such receiver; Ctrl-C comes as KeyboardInterrupt there
+    def _interrupt(self, view: View, number: int) -> None:
+        if self.cut_short is None:
+            self.cut_short, self.signal = "interrupted", number
+            grace = self.executor.config.kill_grace_seconds
+            view.say(f"interrupted: ending what runs (within {grace:g} s)")
+            self.stop()
 
     def _attempt(self, view: View, news: SiteAttempt) -> None:
         if news.error is None:
@@ -194,13 +186,14 @@ def run_sites(
     if isinstance(run.trouble, SystemExit):
         raise run.trouble
     results = run.all_results()
-    code = INTERRUPTED if run.cut_short == "interrupted" else first_of(set(map(_code, results)))
+    interrupted = run.cut_short == "interrupted"
+    code = ended_by(run.signal) if interrupted else first_of(set(map(_code, results)))
     if run.trouble is not None:
         print(run.trouble, file=sys.stderr)
         code = UNDECIDED if run.attempts else USAGE
     if run.attempts or run.trouble is None:
         outputs.finish(results, code)
-    if code == INTERRUPTED:
+    if interrupted:
         say("interrupted", sys.stderr)
     return code
 

@@ -11,6 +11,8 @@ from typing import Any, Final
 import attrs
 import polars as pl
 
+from sentrio.validation.values import python_holds
+
 
 class _Unknown(Enum):
     UNKNOWN = "unknown"
@@ -109,11 +111,12 @@ class Known:
         dtype = self._schema[name]
         if dtype.is_integer():
             return low, high
-        try:
-            physical = pl.Series([low, high], dtype=pl.Int32 if dtype == pl.Date else pl.Int64)
-            least, greatest = physical.cast(dtype).to_list()
-        except (OverflowError, ValueError, pl.exceptions.PolarsError):
-            return None, None  # a time beyond those of Python
+        if not isinstance(dtype, pl.Date | pl.Datetime):
+            return None, None
+        if not python_holds(low, dtype) or not python_holds(high, dtype):
+            return None, None  # beyond the times of Python, or finer than they are
+        physical = pl.Series([low, high], dtype=pl.Int32 if dtype == pl.Date else pl.Int64)
+        least, greatest = physical.cast(dtype).to_list()
         return least, greatest
 
 

@@ -12,6 +12,7 @@ import polars as pl
 
 from sentrio.validation.plan import ROW, MorselResult
 from sentrio.validation.sources.base import Morsel
+from sentrio.validation.values import python_rows
 
 
 @attrs.define(eq=False)
@@ -30,7 +31,7 @@ class Wanted:
             numbered = morsel.frame.lazy().select(self.columns).with_row_index(ROW, offset=morsel.first_row)
             found = numbered.filter(pl.col(ROW).is_in(here)).collect(engine="streaming")
             result.samples[""] = [
-                (row[0], dict(zip(self.columns, row[1:], strict=True))) for row in found.iter_rows()
+                (row[0], dict(zip(self.columns, row[1:], strict=True))) for row in python_rows(found)
             ]
         return result
 

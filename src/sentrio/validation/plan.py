@@ -6,7 +6,7 @@ many checks need it. A check may ask for another phase when its metrics are know
 
 from __future__ import annotations
 
-__all__ = ("Group", "MorselResult", "Phase", "Plan", "SampleOptions", "measure")
+__all__ = ("Group", "MorselResult", "Phase", "Plan", "SampleOptions", "measure", "read_columns")
 
 import copy
 import re
@@ -152,12 +152,13 @@ class Plan:
         self.checks: list[Check] = []
         self.first = Phase()
         seen: dict[str, int] = {}
+        taken = f"rows are numbered in a column {ROW!r}; rename the one of that name" if ROW in self._whole else ""
         for validator in (*validators, *extra):
             for check in _bound(validator, self.schema):
                 base = check.rule.name or ":".join(filter(None, (check.rule.validator_name, check.column)))
                 seen[base] = seen.get(base, 0) + 1
                 check.id = base if seen[base] == 1 else f"{base}#{seen[base]}"
-                check.problem = check.problem or _unaddressable((*check.columns, *check.shown))
+                check.problem = check.problem or _unaddressable((*check.columns, *check.shown)) or taken
                 self.checks.append(check)
         self.by_id = {check.id: check for check in self.checks}
         sound = [check for check in self.checks if not check.problem]
@@ -254,12 +255,34 @@ def measure(
                 for check, fails, failed in _failing(phase, group, states, sampled)
                 if learnt is None or learnt.want(check.id, first_row, failed >= options.most)
             ]
-            if wanted and isinstance(part, pl.DataFrame) and part.height < _SMALL_FRAME:
-                result.samples |= pick_samples(wanted, part, first_row, options)
-            elif wanted:
-                numbered = part if group.condition is not None else part.lazy().with_row_index(ROW, offset=first_row)
-                result.samples |= take_samples(wanted, numbered.lazy(), ROW, options)
+            if wanted:
+                result.samples |= _samples(wanted, group, part, first_row, options, result.errors)
     return result
+
+
+def _samples(
+    wanted: Sequence[Wanted],
+    group: Group,
+    part: Frame,
+    first_row: int,
+    options: SampleOptions,
+    errors: dict[str, str],
+) -> dict[str, list[Row]]:
+    """Take the failing rows that are wanted; a check whose rows can not be looked at takes no other one down."""
+    try:
+        if isinstance(part, pl.DataFrame) and part.height < _SMALL_FRAME:
+            return pick_samples(wanted, part, first_row, options)
+        numbered = part if group.condition is not None else part.lazy().with_row_index(ROW, offset=first_row)
+        return take_samples(wanted, numbered.lazy(), ROW, options)
+    except Exception as exc:  # noqa: BLE001  # an expression may call Python code, which may raise anything
+        if len(wanted) == 1:
+            part.lazy().collect()  # perhaps it is the data that can not be read, and then this raises
+            errors[wanted[0].check.id] = _said(exc)
+            return {}
+        found: dict[str, list[Row]] = {}
+        for each in wanted:
+            found |= _samples([each], group, part, first_row, options, errors)
+        return found
 
 
 def _rows(frame: Frame, group: Group, first_row: int) -> Frame:
@@ -320,6 +343,26 @@ def _filters(group: Group, states: Sequence[Any], known: Known) -> list[int]:
     return [place for place in alone if not group.roots[place] & others]
 
 
+def read_columns(phase: Phase, known: Known) -> frozenset[str]:
+    """Return the columns of a part of which :func:`measure` reads every value."""
+    names: set[str] = set()
+    for number, group in enumerate(phase.groups):
+        states: list[Any] = [UNKNOWN] * len(group.metrics)
+        answered: Collection[int] = ()
+        if group.condition is None:
+            states = [metric.known(known) for metric in group.metrics]
+            answered = _filters(group, states, known)
+        else:
+            names.update(group.condition.meta.root_names())
+        left = {place for place, state in enumerate(states) if state is UNKNOWN and place not in answered}
+        names.update(*(group.roots[place] for place in left))
+        scanned = {place for place in left if isinstance(group.metrics[place], ScanMetric)}
+        for check in group.checks:
+            if any(of == number and place in scanned for of, place in phase.places[check.id].values()):
+                names.update(check.columns)
+    return frozenset(names)
+
+
 def _in_dictionary(columns: frozenset[str], known: Known) -> bool:
     return len(columns) == 1 and all(known.column(name).dictionary for name in columns)
 
@@ -341,9 +384,13 @@ def _isolate(phase: Phase, group: Group, part: Frame, first_row: int, errors: di
             for place, state in zip(places, _measure_group(alone, part, first_row), strict=True):
                 states[place] = state
         except Exception as exc:  # noqa: BLE001  # an expression may call Python code, which may raise anything
-            ours = isinstance(exc, pl.exceptions.PolarsError)
-            errors[check.id] = first_line(exc) if ours else f"{type(exc).__name__}: {first_line(exc)}"
+            errors[check.id] = _said(exc)
     return states
+
+
+def _said(exc: Exception) -> str:
+    ours = isinstance(exc, pl.exceptions.PolarsError)
+    return first_line(exc) if ours else f"{type(exc).__name__}: {first_line(exc)}"
 
 
 def _failing(

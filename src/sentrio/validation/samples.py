@@ -11,6 +11,7 @@ import attrs
 import polars as pl
 
 from sentrio.validation.validators._base import Check
+from sentrio.validation.values import python_cells, python_rows
 
 Row = tuple[int, Mapping[str, Any]]
 
@@ -60,7 +61,7 @@ def pick_samples(
             for name, cell in cells.items()
         )
         # What a series does by itself is no query: that would cost more than it finds.
-        shown = [series.filter(fails).head(each.most).to_list() for series in (numbers, *columns)]
+        shown = [python_cells(series.filter(fails).head(each.most)) for series in (numbers, *columns)]
         samples[each.check.id] = [
             (row, dict(zip(cells, values, strict=True))) for row, *values in zip(*shown, strict=True)
         ]
@@ -108,4 +109,4 @@ def take_samples(
 
 
 def _rows(found: pl.DataFrame, names: list[str]) -> list[Row]:
-    return [(row[0], dict(zip(names, row[1:], strict=True))) for row in found.iter_rows()]
+    return [(row[0], dict(zip(names, row[1:], strict=True))) for row in python_rows(found)]

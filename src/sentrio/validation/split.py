@@ -21,12 +21,13 @@ import polars as pl
 from sentrio import _options as options
 from sentrio.async_core._atomic import Replacement
 from sentrio.async_core._thread_steps import GRACE_SECONDS
-from sentrio.async_core.threads import call_sync
 from sentrio.errors import OptionValueError, SourceError
+from sentrio.validation.engines.threads import in_thread
 from sentrio.validation.metrics import Matching, Metric, ScanMetric
 from sentrio.validation.plan import ROW, Plan
 from sentrio.validation.report import Severity, SplitResult
 from sentrio.validation.sinks import SUFFIXES, Sink, make_sink, sink_problem
+from sentrio.validation.targets import clash
 from sentrio.validation.validators._base import Check, Tolerance, Validator, as_severity
 from sentrio.validation.validators._repeats import Marks
 from sentrio.validation.validators.references import ForeignKey
@@ -97,6 +98,16 @@ class SplitTargets:
 
     paths: Mapping[str, Path]  #: of ``valid``, ``failing`` or both
     severity: Severity
+    data_source: Any = None  #: what is read, and must not be written
+    base: Path | None = None
+
+    def check(self) -> None:
+        """Look whether the paths would take the place of each other, or of what is read; blocks.
+
+        :raises OptionValueError: if they do
+        """
+        if (found := clash(self.paths, self.data_source, self.base)) is not None:
+            raise OptionValueError("split", *found)
 
 
 @attrs.define(eq=False)
@@ -236,6 +247,10 @@ class Splitter:
                 self._add(check, label)
         self._refuse_columns(label)
         try:
+            self.targets.check()  # again, since links and folders may have come meanwhile
+        except OptionValueError as exc:
+            raise SourceError(label, str(exc)) from exc
+        try:
             for kind, path in self.targets.paths.items():
                 self._outputs[kind] = self._open(path)
         except OSError as exc:
@@ -370,7 +385,7 @@ class Splitter:
         async with self._writing:
             for output in self._outputs.values():
                 if output.is_due:
-                    await call_sync(output.write, output.taken(), abandon_after=GRACE_SECONDS)
+                    await in_thread(output.write, output.taken(), grace=GRACE_SECONDS)
 
     async def finish(self, label: str, errors: Mapping[str, str], *, discreet: bool) -> None:
         """Write the rest, and give both files their names; after that there is no cancellation any more.
@@ -384,7 +399,7 @@ class Splitter:
         if problem:
             said = "some rows could not be judged" if discreet else problem
             raise SourceError(label, f"split: nothing was written, since {said}")
-        await call_sync(self._seal, label, abandon_after=GRACE_SECONDS)
+        await in_thread(self._seal, label, grace=GRACE_SECONDS)
         # Nothing awaits between the two files, and nothing between them and the end of the run.
         self._put_in_place(label)
 

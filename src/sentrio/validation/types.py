@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ("FAMILIES", "TYPE_NAMES", "TypeName", "is_pattern", "parse_type", "parse_type_name")
 
 import ast
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import attrs
@@ -35,6 +35,19 @@ _POLARS: dict[str, pl.DataType] = {
 
 TYPE_NAMES = tuple(sorted(_ALIASES | _POLARS))
 
+# What other languages call these types.
+_ELSEWHERE = {
+    "int": "integer", "bigint": "integer", "smallint": "integer", "long": "integer", "str": "string",
+    "varchar": "string", "char": "string", "object": "string", "bool": "boolean", "double": "float", "real": "float",
+    "numeric": "number", "timestamp": "datetime",
+}  # fmt: skip
+
+
+def _unknown(name: str, known: Iterable[str]) -> str:
+    meant = _ELSEWHERE.get(name.lower())
+    hint = f"; did you mean {meant!r}?" if meant else suggestion(name, known)
+    return f"unknown type {name!r}{hint}"
+
 
 def parse_type(name: Any, owner: str, option: str) -> pl.DataType:
     """Return the Polars type for a name.
@@ -48,7 +61,7 @@ def parse_type(name: Any, owner: str, option: str) -> pl.DataType:
     if isinstance(name, str):
         if found := _ALIASES.get(name.lower()) or _POLARS.get(name):
             return found
-        raise OptionValueError(owner, option, f"unknown type {name!r}{suggestion(name, TYPE_NAMES)}")
+        raise OptionValueError(owner, option, _unknown(name, TYPE_NAMES))
     raise OptionValueError(owner, option, f"{option} must be the name of a type, got {name!r}")
 
 
@@ -121,7 +134,7 @@ def _parameterised(text: str, owner: str, option: str) -> pl.DataType:
     except (SyntaxError, ValueError):
         tree = None
     if not isinstance(tree, ast.Call):
-        raise OptionValueError(owner, option, f"unknown type {text!r}{suggestion(text, known)}")
+        raise OptionValueError(owner, option, _unknown(text, known))
 
     def made(node: ast.AST) -> Any:
         match node:

@@ -6,7 +6,6 @@ __all__ = ("StoreConfig", "StoreValidationResult")
 
 import json
 import os
-import re
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,13 +17,11 @@ from sentrio.async_core.threads import call_sync
 from sentrio.checkpoint.actions.base import AsyncBaseAction
 from sentrio.checkpoint.actions.config import ActionConfig
 from sentrio.checkpoint.formats import renderer
+from sentrio.checkpoint.names import own_name, readable_name
 from sentrio.checkpoint.result import ActionResult, CheckpointResult
 
 # A run is named by the beginning of its id, as long as no other run of that name begins alike.
 _SHORT_IDS = (6, 12, 32)
-
-# File systems take names of 255 bytes; a run's id, a suffix and what a user writes beside it have to fit in, too.
-_MOST_BYTES_OF_A_NAME = 180
 
 
 def _text_path(value: Any) -> Any:
@@ -37,7 +34,8 @@ class StoreConfig(ActionConfig):
 
     :param path: the folder; made if it is not there
     :param format: ``json``; or ``html``, a page that stands by itself, which nobody reads back
-    :param partition_by: ``None``; ``date``: a folder for each day (UTC); ``checkpoint``: one for each checkpoint
+    :param partition_by: ``None``; ``date``: a folder for each day (UTC); ``checkpoint``: one for each checkpoint,
+        with its name where that is lower-case letters, digits and ``_ . -``, else with a similar one of its own
     """
 
     path: str = attrs.field(converter=_text_path, validator=options.text())
@@ -61,16 +59,10 @@ class StoreValidationResult(AsyncBaseAction[StoreConfig]):
         if config.partition_by == "date":
             folder /= checkpoint_result.run_time.date().isoformat()
         elif config.partition_by == "checkpoint":
-            folder /= safe_name(checkpoint_result.checkpoint_name)
+            folder /= own_name(checkpoint_result.checkpoint_name)
         # It is soon done, so a cancellation waits for it: no file appears after the run has ended.
         name = await call_sync(_write, base / folder, checkpoint_result, config.format, abandon_after=None)
         return self.success(f"saved {folder / name}", path=str((base / folder / name).absolute()))
-
-
-def safe_name(name: str) -> str:
-    """Return a name that is one harmless path segment, whatever a checkpoint is called."""
-    harmless = re.sub(r"[^\w.-]+", "_", name).lstrip(".-")[:100]
-    return harmless.encode()[:_MOST_BYTES_OF_A_NAME].decode(errors="ignore") or "_"
 
 
 def _content(result: CheckpointResult, suffix: str) -> bytes:
@@ -85,7 +77,7 @@ def _write(folder: Path, result: CheckpointResult, suffix: str) -> str:
     content = _content(result, suffix)
     folder.mkdir(parents=True, exist_ok=True)
     for length in _SHORT_IDS:
-        name = f"{safe_name(result.checkpoint_name)}-{result.run_id[:length]}.{suffix}"
+        name = f"{readable_name(result.checkpoint_name)}-{result.run_id[:length]}.{suffix}"
         try:
             write_atomically(folder / name, content, overwrite=False)
         except FileExistsError:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ("MorselSize", "in_thread", "run_morsels")
+__all__ = ("Interrupted", "MorselSize", "in_thread", "run_morsels")
 
 import math
 from collections.abc import Awaitable, Callable
-from typing import TypeVar, TypeVarTuple
+from typing import Any, TypeVar, TypeVarTuple
 
 import anyio
 import anyio.lowlevel
@@ -17,7 +17,7 @@ from anyio.lowlevel import RunVar
 
 from sentrio.async_core.threads import call_sync
 from sentrio.validation.plan import MorselResult
-from sentrio.validation.sources.base import Morsel, Reader
+from sentrio.validation.sources.base import CuttingReader, Morsel, Piece, Reader
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -47,6 +47,9 @@ _LEAST_ROWS = 256
 # Below this, what a morsel costs whatever its size would outweigh what its rows cost.
 _LEAST_TIMED_ROWS = 8_192
 
+# The main thread has heard of a SIGINT and told this one within this time.
+_SIGNAL_SECONDS = 1.0
+
 # More queries than this at once, over all runs of an event loop, gain nothing and delay every one of them.
 _QUERIES_PER_THREAD = 2
 
@@ -62,9 +65,36 @@ def _morsel_limiter() -> CapacityLimiter:
         return limiter
 
 
-async def in_thread(function: Callable[[*Ts], T], *args: *Ts, limiter: CapacityLimiter | None = None) -> T:
-    """Run one short step of a validation in a worker thread."""
-    return await call_sync(function, *args, limiter=limiter, abandon_after=GRACE_SECONDS)
+class Interrupted(Exception):
+    """A step that Polars broke off because of a SIGINT, and that can not be taken again.
+
+    A signal between engine and run, never seen by users.
+    """
+
+
+async def in_thread(
+    function: Callable[[*Ts], T],
+    *args: *Ts,
+    limiter: CapacityLimiter | None = None,
+    grace: float | None = None,
+    again: bool = False,
+) -> T:
+    """Run one short step of a validation in a worker thread.
+
+    :param grace: seconds that a cancelled run waits for it; ``None``: as for a morsel
+    :param again: whether the step can simply be taken again after it was broken off
+    :raises Interrupted: if it can not
+    """
+    seconds = GRACE_SECONDS if grace is None else grace
+    while True:
+        try:
+            return await call_sync(function, *args, limiter=limiter, abandon_after=seconds)
+        except KeyboardInterrupt:
+            # Python raises this in the main thread alone. Polars ends its queries in every thread, and an event loop
+            # would end with it. What the signal means is for the main thread to say: as a rule it cancels this run.
+            await anyio.sleep(_SIGNAL_SECONDS)
+            if not again:
+                raise Interrupted from None
 
 
 @attrs.define(eq=False)
@@ -101,6 +131,11 @@ class MorselSize:
         if not self.bytes_per_row:
             return math.inf
         return (min(self.most_bytes, _PIECE_BYTES) if self._heavy else self.most_bytes) / self.bytes_per_row
+
+    def weigh(self, bytes_per_row: float | None) -> None:
+        """Take in that rows are larger than they seemed to be."""
+        if bytes_per_row is not None:
+            self.bytes_per_row = max(self.bytes_per_row or 0, bytes_per_row)
 
     def learn(self, rows: int, seconds: float) -> None:
         """Take in how long a morsel took."""
@@ -176,19 +211,16 @@ class _Run:
     reading: anyio.Lock = attrs.field(factory=anyio.Lock)
     measured: dict[int, tuple[Morsel, MorselResult]] = attrs.field(factory=dict)
     merged: int = 0
+    placed: int = 0
     moved: anyio.Event = attrs.field(factory=anyio.Event)
-    done: bool = False
+    done: bool = False  #: nothing more is read
+    stopped: bool = False  #: by a merge
     failure: Exception | None = None
 
     async def work(self, scope: anyio.CancelScope) -> None:
         """Measure one morsel after another until there is none, or until somebody stops the run."""
         try:
-            while (morsel := await self._next()) is not None:
-                started = anyio.current_time()
-                result = await in_thread(self.measure, morsel, limiter=_morsel_limiter())
-                self.size.learn(morsel.rows, anyio.current_time() - started)
-                self._take(morsel, result)
-                del morsel, result  # nothing is held while others are waited for
+            while await self._step():
                 if self.settle is not None:
                     await self.settle()
         except Exception as exc:  # noqa: BLE001  # raised by run_morsels, without a group of one around it
@@ -197,28 +229,92 @@ class _Run:
             self.done = True
             scope.cancel()
 
-    async def _next(self) -> Morsel | None:
+    async def _step(self) -> bool:
+        """Measure what is read next; return whether there was anything."""
+        found = await self._next()
+        if isinstance(found, Morsel):
+            await self._measure(found)
+        elif found is not None:
+            wanted, started = self.size.wanted, anyio.current_time()
+            frame = problem = None
+            try:
+                frame = await in_thread(found.parse, limiter=_morsel_limiter(), again=True)
+            except Exception as exc:  # noqa: BLE001  # for its turn: a piece before it may fail as well
+                problem = exc
+            seconds, index = anyio.current_time() - started, found.index
+            del found  # its bytes are not held while others are waited for
+            await self._measure_all(await self._placed(index, problem or frame, wanted), seconds)
+            return True
+        return found is not None
+
+    async def _placed(self, index: int, parsed: Any, wanted: int) -> list[Morsel]:
+        """Wait until all pieces before this one are placed, and place it."""
+        assert isinstance(self.reader, CuttingReader)
+        while self.placed < index:
+            await self.moved.wait()
+        if isinstance(parsed, Exception):
+            # The pieces behind this one wait for a turn that does not come.
+            steps, end = self.reader.failed(parsed), object()
+            while await in_thread(next, steps, end) is not end:
+                pass
+            raise parsed
+        morsels = list(self.reader.place(parsed, wanted))
+        self._weigh(parsed)
+        self.placed += 1
+        self._move()
+        return morsels
+
+    async def _measure_all(self, morsels: list[Morsel], parsing: float) -> None:
+        """Measure the morsels of a piece.
+
+        :param parsing: seconds that parsing it took
+        """
+        rows = sum(morsel.rows for morsel in morsels)
+        while morsels and not self.stopped:
+            morsel = morsels.pop(0)
+            await self._measure(morsel, parsing * morsel.rows / max(1, rows))
+
+    async def _measure(self, morsel: Morsel, parsing: float = 0.0) -> None:
+        started = anyio.current_time()
+        result = await in_thread(self.measure, morsel, limiter=_morsel_limiter(), again=True)
+        # A cancellation gets in between the two.
+        self.size.learn(morsel.rows, max(parsing, anyio.current_time() - started))
+        self._take(morsel, result)
+
+    async def _next(self) -> Morsel | Piece | None:
         async with self.reading:
             # Answers that wait for an earlier morsel take memory: let that one catch up.
             while len(self.measured) > self.in_flight and not self.done:
                 await self.moved.wait()
+            while self.reader.lacks(self.size.wanted) and not self.done:
+                await in_thread(self.reader.load)
+                self.size.weigh(self.reader.bytes_per_row)
             if self.done:
                 return None
-            if self.reader.blocking:
-                morsel = await in_thread(self.reader.read, self.size.wanted)
+            found: Morsel | Piece | None
+            if isinstance(self.reader, CuttingReader):
+                found = await in_thread(self.reader.cut, self.size.wanted)
+            elif self.reader.blocking:
+                found = await in_thread(self.reader.read, self.size.wanted)
+                if found is not None and isinstance(found.frame, pl.DataFrame):
+                    self._weigh(found.frame)
             else:
-                morsel = self.reader.read(self.size.wanted)
-            if morsel is None:
-                self.done = True
-            elif isinstance(morsel.frame, pl.DataFrame) and morsel.rows and self.reader.blocking:
-                self.size.bytes_per_row = morsel.frame.estimated_size() / morsel.rows
-            return morsel
+                found = self.reader.read(self.size.wanted)
+            self.done = found is None
+            return found
+
+    def _weigh(self, frame: pl.DataFrame) -> None:
+        if frame.height:
+            self.size.bytes_per_row = frame.estimated_size() / frame.height
+
+    def _move(self) -> None:
+        self.moved.set()
+        self.moved = anyio.Event()
 
     def _take(self, morsel: Morsel, result: MorselResult) -> None:
         self.measured[morsel.index] = morsel, result
         while not (self.done and self.failure) and self.merged in self.measured:
             if self.merge(*self.measured.pop(self.merged)):
-                self.done = True
+                self.done = self.stopped = True
             self.merged += 1
-        self.moved.set()
-        self.moved = anyio.Event()
+        self._move()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 __all__ = (
     "UNREADABLE",
+    "CuttingReader",
     "Description",
     "Morsel",
+    "Piece",
     "ReadAsText",
     "Reader",
     "Source",
@@ -16,7 +18,7 @@ __all__ = (
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -43,6 +45,14 @@ class Morsel:
     rows: int
     frame: pl.DataFrame | pl.LazyFrame
     known: Known | None = None  #: what need not be read
+
+
+@attrs.frozen(eq=False)
+class Piece:
+    """What a reader has cut off and not yet parsed, so that several threads can parse at once."""
+
+    index: int  #: position among the pieces, counted from 0
+    parse: Callable[[], pl.DataFrame]  #: may be called again; raises what :meth:`CuttingReader.failed` explains
 
 
 @attrs.frozen(kw_only=True)
@@ -81,6 +91,16 @@ class Reader(ABC):
     unit: int = 1
     #: the size of a row, where the pass knows it better than the description
     bytes_per_row: float | None = None
+    #: set before the first read: tells which columns of a part the pass will read, if that is known
+    reads: Callable[[Known], Collection[str]] | None = None
+
+    def lacks(self, rows: int) -> bool:
+        """Tell whether :meth:`load` must be called before the next morsel of about so many rows can be had."""
+        return False
+
+    def load(self) -> None:
+        """Do a short step of what must be done before the next morsel can be had; blocks."""
+        return
 
     @abstractmethod
     def read(self, rows: int) -> Morsel | None:
@@ -95,11 +115,37 @@ class Reader(ABC):
         return
 
 
+class CuttingReader(Reader):
+    """A reader that only cuts: others parse the pieces, as many at once as they like, and place them in order."""
+
+    @abstractmethod
+    def cut(self, rows: int) -> Piece | None:
+        """Cut off about so many rows; ``None`` at the end. It does not raise: parsing the piece does."""
+
+    @abstractmethod
+    def place(self, frame: pl.DataFrame, rows: int) -> Sequence[Morsel]:
+        """Number the rows of the next piece; called in the order of the pieces, and quick.
+
+        :return: morsels of at most so many rows
+        """
+
+    @abstractmethod
+    def failed(self, exc: Exception) -> Iterator[None]:
+        """Look for the reason why a piece can not be parsed, in steps that block shortly.
+
+        :raises ReadAsText: if a value does not fit the planned type
+        :raises SourceError: if the source can not be read
+        :raises Exception: ``exc`` itself, if it is not about the data
+        """
+
+
 class Source(ABC):
     """Something with columns and rows that can be read again and again."""
 
     #: whether nothing but reading rows takes any time
     instant: bool = False
+    #: whether :meth:`close` may wait for somebody else
+    remote: bool = False
     #: set before :meth:`open`: whether another pass may follow, so that what can not be read again must be kept
     read_again: bool = True
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 __all__ = ("CsvSource",)
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,11 @@ import polars as pl
 
 from sentrio.errors import SourceError
 from sentrio.validation.sources.base import UNREADABLE
-from sentrio.validation.sources.csv_chunks import ChunkReader, beginning
+from sentrio.validation.sources.csv_chunks import ChunkReader, Dialect, beginning, joined
 from sentrio.validation.sources.csv_lines import count_fields
 from sentrio.validation.sources.options import SourceOptions
-from sentrio.validation.sources.scratch import is_packed, no_zeros
-from sentrio.validation.sources.text import TOLD_BY, Batches, Part, TextSource
+from sentrio.validation.sources.scratch import PACKED, is_packed, no_zeros
+from sentrio.validation.sources.text import TOLD_BY, Batch, Batches, Part, Slab, TextSource
 from sentrio.validation.sources.typed import told_types
 from sentrio.validation.wording import first_line
 
@@ -42,6 +42,7 @@ class CsvSource(TextSource):
         super().__init__(given, base)
         tabs = given.place.lower().removesuffix(".gz").removesuffix(".zst").endswith(".tsv")
         self._separator = given.separator or ("\t" if tabs else ",")
+        self._dialect = Dialect(self._parsed, self._separator, given.quote_char, given.has_header)
         self._doubtful: set[Any] = set()  # files in which a line may lack fields
 
     def scan(self, path: Any, **more: Any) -> pl.LazyFrame:
@@ -87,6 +88,9 @@ class CsvSource(TextSource):
 
     def check_columns(self, path: Any, real: Any) -> None:
         """Check that a file has the columns of the first one."""
+        head = self.heads.get(path)
+        if head and head == self.heads.get(self.readable[0]) and self._dialect.named_by(head):
+            return
         try:
             columns = self.scan(path).collect_schema().names()
         except UNREADABLE as exc:
@@ -98,16 +102,9 @@ class CsvSource(TextSource):
     def part(self, path: Any) -> Part:
         """Return a reader of the rows of one file, typed or as text."""
         doubt = partial(self._doubtful.add, path)
-        if isinstance(path, str) or is_packed(path):
+        if isinstance(path, str) or self.heads.get(path, b"").startswith(PACKED):
             return _Watched(self.scan(path, schema_overrides=self.read_types), doubt)
-        return ChunkReader(
-            path,
-            self._parsed,
-            doubt,
-            separator=self._separator,
-            quote=self.options.quote_char,
-            header=self.options.has_header,
-        )
+        return ChunkReader(path, self._dialect, doubt)
 
     def _parsed(self, data: bytes, first: bool, quoted: bool) -> pl.DataFrame:
         """Return the rows of a piece of a file.
@@ -122,6 +119,10 @@ class CsvSource(TextSource):
             more |= {"schema": self.read_types, "has_header": False}
         frame: pl.DataFrame = self.scan(data, **more).collect(engine="in-memory")
         return frame
+
+    def together(self, slabs: Sequence[Slab]) -> pl.DataFrame:
+        """Parse what was cut off, of one file or of several."""
+        return super().together(joined(slabs))
 
     def problem(self, text: str) -> str:
         """Translate a message of Polars, which may show a piece of the data."""
@@ -164,9 +165,9 @@ class _Watched(Batches):
         super().__init__(frame)
         self._doubt = doubt
 
-    def read(self, rows: int) -> pl.DataFrame | None:
+    def cut(self, rows: int) -> Batch | None:
         """Return the next batch."""
-        frame = super().read(rows)
-        if frame is not None and frame.width > 1 and frame[:, -1].null_count():
+        batch = super().cut(rows)
+        if batch is not None and batch.frame.width > 1 and batch.frame[:, -1].null_count():
             self._doubt()
-        return frame
+        return batch

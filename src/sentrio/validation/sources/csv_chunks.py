@@ -7,12 +7,13 @@ without reading the file a second time.
 
 from __future__ import annotations
 
-__all__ = ("ChunkReader", "beginning")
+__all__ = ("Chunk", "ChunkReader", "Dialect", "beginning", "joined")
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
+import attrs
 import polars as pl
 
 from sentrio.validation.sources.base import Suspicious
@@ -26,87 +27,183 @@ _MOST_BYTES = 2**24
 _LONGEST_ROW = 2**27
 # Where the end of the last row of a piece is looked for before the piece is read.
 _TAIL = 2**12
-_COUNTED = 2**20
 _MARK = b"\xef\xbb\xbf"
 # Rarely more rows than asked for, lest a few of them are left over each time.
 _MODEST = 0.97
 
 
-class ChunkReader:
-    """Reads one file.
+@attrs.define(eq=False)
+class Dialect:
+    """How files are written, and what makes frames of them."""
 
-    A line break ends a row if the number of quotes before it is even, as it does for Polars.
+    #: makes a frame of bytes; its second argument tells whether they begin the file, its third whether it has quotes
+    parse: Callable[[bytes, bool, bool], pl.DataFrame]
+    separator: str
+    quote: str | None
+    header: bool  #: whether the first row names the columns
+    weight: float = 0.0  #: bytes of a row, as far as rows were parsed
 
-    :param parse: makes a frame of bytes; its second argument tells whether they begin the file, and its third
-        whether there are quotes
-    :param doubt: called if a line may lack fields, and only a look at all of them can tell
-    :param header: whether the first row names the columns
-    """
+    @property
+    def mark(self) -> bytes:
+        """The quote."""
+        return (self.quote or "").encode()
 
-    def __init__(
-        self,
-        path: Path,
-        parse: Callable[[bytes, bool, bool], pl.DataFrame],
-        doubt: Callable[[], object],
-        *,
-        separator: str,
-        quote: str | None,
-        header: bool,
-    ) -> None:
-        self._path, self._parse, self._doubt, self._header = path, parse, doubt, header
-        self._separator, self._quote = separator, quote
-        self._file: IO[bytes] | None = None
-        self._at = self._end = 0
-        self._weight = 1.0  # bytes of a row
-        self._rest: pl.DataFrame | None = None
+    def named_by(self, line: bytes) -> bool:
+        """Tell whether the first line of a file is all of the row that names its columns."""
+        return self.header and not _blank(line) and not (self.mark and self.mark in line)
 
-    def read(self, rows: int) -> pl.DataFrame | None:
-        """Return the next rows, at most as many as asked for; ``None`` at the end.
+
+@attrs.frozen(eq=False, kw_only=True)
+class Chunk:
+    """Whole rows of a file, not yet parsed."""
+
+    dialect: Dialect
+    data: bytes
+    rows: int  #: about so many
+    quoted: bool  #: whether there are quotes
+    first: bool  #: whether it begins the file
+    full: bool  #: whether it is as large as pieces should be
+    #: called if a line may lack fields, and only a look at all of them can tell
+    doubt: Callable[[], object]
+
+    def parse(self) -> pl.DataFrame:
+        """Return the rows.
 
         :raises Suspicious: if a line lacks fields, or there is a zero byte
         """
-        frame, self._rest = self._rest, None
-        if frame is None:
-            frame = self._next(rows)
-        if frame is not None and frame.height > rows:
-            frame, self._rest = frame.slice(0, rows), frame.slice(rows)
+        data = self.data
+        if b"\0" in data:
+            raise Suspicious("there is a zero byte")
+        # A mark at the very beginning is passed over, and here it belongs to a value.
+        marked = not self.first and data.startswith(_MARK)
+        frame = self.dialect.parse(_MARK + data if marked else data, self.first, self.quoted)
+        if frame.height:
+            self.dialect.weight = len(data) / frame.height
+            if frame.width > 1 and frame[:, -1].null_count():
+                self._check_fields(frame)
         return frame
 
-    def _next(self, rows: int) -> pl.DataFrame | None:
+    def _check_fields(self, frame: pl.DataFrame) -> None:
+        """Check that the nulls in the last column are not those of lines that lack fields.
+
+        Polars refuses a line with too many fields. So if there are as many separators as all lines need together,
+        and no quotes, then each line has its own.
+        """
+        data, dialect = self.data, self.dialect
+        heads = int(self.first and dialect.header)  # lines that are no rows
+        if not self.quoted:
+            lacking = count_of(data, dialect.separator.encode()) != (frame.height + heads) * (frame.width - 1)
+        else:
+            lines = pl.scan_lines(data, name="line").collect()["line"].slice(heads)
+            if len(lines) != frame.height:  # some field spans several
+                self.doubt()
+                return
+            fields = fields_of(lines.filter(frame[:, -1].is_null()), dialect.separator, dialect.quote)
+            lacking = bool((fields != frame.width).any())
+        if lacking:
+            raise Suspicious("a line lacks fields")
+
+
+def joined(slabs: Sequence[Any]) -> list[Any]:
+    """Put neighbours together where that changes no row: many small ones cost more to parse than one large one."""
+    groups: list[list[Any]] = []
+    size = 0
+    for slab in slabs:
+        weight = len(slab.data) if isinstance(slab, Chunk) else 0
+        if groups and size + weight <= _MOST_BYTES and _continues(groups[-1][-1], slab):
+            groups[-1].append(slab)
+            size += weight
+        else:
+            groups.append([slab])
+            size = weight
+    return [group[0] if len(group) == 1 else _as_one(group) for group in groups]
+
+
+def _continues(before: Any, chunk: Any) -> bool:
+    """Tell whether the rows of one can follow those of the other in the same bytes."""
+    if not isinstance(before, Chunk) or not isinstance(chunk, Chunk):
+        return False
+    if before.quoted and count_of(before.data, before.dialect.mark) % 2:
+        return False  # a quoted field does not end, and would go on
+    return not chunk.first or chunk.dialect.named_by(_first_line(chunk.data))
+
+
+def _blank(data: bytes) -> bool:
+    """Tell whether there are only blank lines, which are passed over at the beginning of a file."""
+    return not data.removeprefix(_MARK).lstrip(b"\r\n")
+
+
+def _first_line(data: bytes) -> bytes:
+    end = data.find(b"\n")
+    return data if end < 0 else data[: end + 1]
+
+
+def _as_one(chunks: Sequence[Chunk]) -> Chunk:
+    parts = [chunks[0].data]
+    for chunk in chunks[1:]:
+        rows = chunk.data[len(_first_line(chunk.data)) :] if chunk.first else chunk.data
+        if rows:
+            # The last line of a file may lack its end.
+            parts += (rows,) if parts[-1].endswith(b"\n") else (b"\n", rows)
+    return attrs.evolve(
+        chunks[0],
+        data=b"".join(parts),
+        rows=sum(chunk.rows for chunk in chunks),
+        quoted=any(chunk.quoted for chunk in chunks),
+        doubt=lambda: [chunk.doubt() for chunk in chunks],
+    )
+
+
+class ChunkReader:
+    """Cuts one file.
+
+    A line break ends a row if the number of quotes before it is even, as it does for Polars.
+
+    :param doubt: see :class:`Chunk`
+    """
+
+    def __init__(self, path: Path, dialect: Dialect, doubt: Callable[[], object]) -> None:
+        self._path, self._dialect, self._doubt = path, dialect, doubt
+        self._file: IO[bytes] | None = None
+        self._at = self._end = 0
+
+    def cut(self, rows: int) -> Chunk | None:
+        """Cut off about so many rows; ``None`` at the end."""
         file = self._file or self._open()
-        while self._at < self._end:
-            first = self._at == 0
-            data = self._piece(file, rows)
-            self._at += len(data)
-            if b"\0" in data:
-                raise Suspicious("there is a zero byte")
-            quoted = self._quote is not None and self._quote.encode() in data
-            # A mark at the very beginning is passed over, and here it belongs to a value.
-            marked = not first and data.startswith(_MARK)
-            frame = self._parse(_MARK + data if marked else data, first, quoted)
-            if frame.height:
-                self._weight = len(data) / frame.height
-                if frame.width > 1 and frame[:, -1].null_count():
-                    self._check_fields(data, frame, heads=int(first and self._header), quoted=quoted)
-                return frame
-        return None
+        if self._at >= self._end:
+            return None
+        data, dialect = self._piece(file, rows), self._dialect
+        names = len(_first_line(data)) if self._at == 0 and dialect.header else 0
+        chunk = Chunk(
+            dialect=dialect,
+            data=data,
+            rows=int((len(data) - names) / dialect.weight),
+            quoted=bool(dialect.mark) and dialect.mark in data,
+            first=self._at == 0,
+            full=self._at + len(data) < self._end,
+            doubt=self._doubt,
+        )
+        self._at += len(data)
+        return chunk
 
     def _open(self) -> IO[bytes]:
         self._file = file = self._path.open("rb", buffering=0)
-        head = file.read(_LEAST_BYTES)
-        self._weight = len(head) / max(1, head.count(b"\n"))
+        if not self._dialect.weight:
+            head = file.read(_LEAST_BYTES)
+            self._dialect.weight = len(head) / max(1, head.count(b"\n") - self._dialect.header)
         self._end = file.seek(0, 2)
         return file
 
     def _piece(self, file: IO[bytes], rows: int) -> bytes:
         """Return the bytes of some whole rows."""
-        size = max(_LEAST_BYTES, min(int(rows * self._weight * _MODEST), _MOST_BYTES))
+        size = max(_LEAST_BYTES, min(int(rows * self._dialect.weight * _MODEST), _MOST_BYTES))
         while self._at + size < self._end:
             file.seek(self._at + size - _TAIL)
             # What would be cut off is not read: cutting means copying.
             spare = _TAIL - 1 - file.read(_TAIL).rfind(b"\n")
             data = self._bytes(file, size - spare % _TAIL)
-            if length := _whole_rows(data, (self._quote or "").encode()):
+            length = _whole_rows(data, self._dialect.mark)
+            if length and (self._at or not _blank(data[:length])):
                 return data if length == len(data) else data[:length]
             size *= 2
             if size > _LONGEST_ROW:
@@ -120,31 +217,11 @@ class ChunkReader:
             raise Suspicious("the file became shorter while it was read")
         return data
 
-    def _check_fields(self, data: bytes, frame: pl.DataFrame, *, heads: int, quoted: bool) -> None:
-        """Check that the nulls in the last column are not those of lines that lack fields.
-
-        Polars refuses a line with too many fields. So if there are as many separators as all lines need together,
-        and no quotes, then each line has its own.
-
-        :param heads: lines that are no rows
-        """
-        if not quoted:
-            lacking = _count(data, self._separator.encode()) != (frame.height + heads) * (frame.width - 1)
-        else:
-            lines = pl.scan_lines(data, name="line").collect()["line"].slice(heads)
-            if len(lines) != frame.height:  # some field spans several
-                self._doubt()
-                return
-            fields = fields_of(lines.filter(frame[:, -1].is_null()), self._separator, self._quote)
-            lacking = bool((fields != frame.width).any())
-        if lacking:
-            raise Suspicious("a line lacks fields")
-
     def close(self) -> None:
         """Close the file."""
         if self._file is not None:
             self._file.close()
-        self._file = self._rest = None
+        self._file = None
 
 
 def _whole_rows(data: bytes, quote: bytes) -> int:
@@ -152,7 +229,7 @@ def _whole_rows(data: bytes, quote: bytes) -> int:
     at = data.rfind(b"\n")
     if quote and quote in data:
         # The line break is near the end, so those behind it are quickly counted.
-        quotes = _count(data, quote) - data.count(quote, at + 1)
+        quotes = count_of(data, quote) - data.count(quote, at + 1)
         while at >= 0 and quotes % 2:
             last = data.rfind(quote, 0, at)
             at = data.rfind(b"\n", 0, last)
@@ -160,13 +237,24 @@ def _whole_rows(data: bytes, quote: bytes) -> int:
     return at + 1
 
 
-def _count(data: bytes, byte: bytes) -> int:
-    """Return how often a byte occurs: Polars counts faster than Python does, in pieces that stay in the cache."""
-    found = 0
-    for at in range(0, len(data), _COUNTED):
-        piece = pl.Series([data[at : at + _COUNTED]], dtype=pl.Binary)
-        found += int((piece.cast(pl.List(pl.UInt8))[0] == byte[0]).sum())
-    return found
+def count_of(data: bytes, byte: bytes) -> int:
+    """Return how often a byte occurs in some that are there.
+
+    Polars finds the ends of lines many times faster than Python counts. So the byte ends lines, of which only the
+    last may lack its end.
+    """
+    other = "\x02" if byte == b"\x01" else "\x01"
+    lines = pl.scan_csv(
+        data,
+        eol_char=byte.decode(),
+        separator=other,
+        quote_char=None,
+        has_header=False,
+        schema={"line": pl.String()},
+        glob=False,
+    )
+    found: int = lines.select(pl.len()).collect(engine="in-memory").item()
+    return found - (not data.endswith(byte))
 
 
 def beginning(path: Path, rows: int, quote: str | None) -> bytes | None:

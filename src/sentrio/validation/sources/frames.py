@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-__all__ = ("FrameReader", "FrameSource", "LazyReader", "LazySource", "PandasSource", "as_frame", "is_pandas")
+__all__ = (
+    "BatchReader",
+    "FrameReader",
+    "FrameSource",
+    "LazyReader",
+    "LazySource",
+    "PandasSource",
+    "as_frame",
+    "is_pandas",
+)
 
-from collections.abc import Iterator
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import polars as pl
 
-from sentrio.errors import SourceError
+from sentrio.errors import OptionValueError, SourceError
 from sentrio.validation.sources.base import UNREADABLE, Description, Morsel, Reader, Source
 from sentrio.validation.wording import first_line, listed
 
@@ -21,8 +31,19 @@ def as_frame(data: Any) -> pl.DataFrame | pl.LazyFrame | None:
     if isinstance(data, pl.Series):
         return data.to_frame()
     if type(data).__module__.partition(".")[0] == "pyarrow" and hasattr(data, "num_columns"):
-        return pl.DataFrame(data)
+        try:
+            return pl.DataFrame(data)
+        except UNREADABLE as exc:
+            problem = f"Polars can not take this {type(data).__name__} over: {_reason(exc)}"
+            raise OptionValueError("data_source", "data_source", problem) from exc
     return None
+
+
+def _reason(exc: BaseException) -> str:
+    """Return what somebody's code, or a library, says of data that can not be had."""
+    if isinstance(exc, pl.exceptions.PanicException):
+        return str(exc).splitlines()[0]
+    return first_line(exc) if isinstance(exc, UNREADABLE) else f"{type(exc).__name__}: {first_line(exc)}"
 
 
 def is_pandas(data: Any) -> bool:
@@ -96,7 +117,8 @@ class PandasSource(Source):
             raise SourceError(self.label, f"it can not be taken over: {first_line(exc)}") from exc
         except Exception:  # noqa: BLE001  # of pandas or pyarrow; what it says shows a value
             bad = [repr(name) for name in self._data.columns if not _is_convertible(self._data[[name]])]
-            problem = f"it can not be taken over: values of several types in {listed(bad) or 'its columns'}"
+            where = listed(bad) or "its columns"
+            problem = f"it can not be taken over: values of several types, or of one that Arrow has not, in {where}"
             raise SourceError(self.label, problem) from None
         return iter(())
 
@@ -127,25 +149,31 @@ def _is_convertible(data: Any) -> bool:
 _CONVERTED = 20_000
 
 
-class LazyReader(Reader):
-    """Collects a lazy frame batch by batch.
+class BatchReader(Reader):
+    """Cuts batches, as somebody else makes them, to size.
 
-    ``collect_batches`` is marked unstable by Polars; this is the one place that calls it.
+    :param schema: the columns; ``None`` asks for them when there is no batch at all
     """
 
-    def __init__(self, frame: pl.LazyFrame, first_row: int = 0, first_index: int = 0) -> None:
-        self._frame = frame
+    def __init__(self, schema: Mapping[str, pl.DataType] | None = None) -> None:
+        self._schema = schema
         self._batches: Iterator[pl.DataFrame] | None = None
-        self._size = 0
         self._rest: pl.DataFrame | None = None
-        self.index, self.row = first_index, first_row
+        self.index = self.row = 0
+
+    @abstractmethod
+    def _begin(self, rows: int) -> Iterator[pl.DataFrame]:
+        """Begin to make batches, of about so many rows."""
+
+    def _columns(self) -> Mapping[str, pl.DataType]:
+        assert self._schema is not None
+        return self._schema
 
     def read(self, rows: int) -> Morsel | None:
         """Return the next batch, cut to size."""
         if self._batches is None:
             # One batch size for the whole pass: larger wishes are met by joining batches.
-            self._size = rows
-            self._batches = iter(self._frame.collect_batches(chunk_size=rows, maintain_order=True))
+            self._batches = self._begin(rows)
         parts, height = ([], 0) if self._rest is None else ([self._rest], self._rest.height)
         self._rest = None
         while height < rows:
@@ -158,7 +186,7 @@ class LazyReader(Reader):
             return None
         if not parts:
             # No batch at all: rules that hold on an empty frame need one.
-            parts = [pl.DataFrame(schema=self._frame.collect_schema())]
+            parts = [pl.DataFrame(schema=self._columns())]
         whole = parts[0] if len(parts) == 1 else pl.concat(parts)
         if height > rows:
             whole, self._rest = whole.slice(0, rows), whole.slice(rows)
@@ -172,6 +200,21 @@ class LazyReader(Reader):
         self._batches = self._rest = None
 
 
+class LazyReader(BatchReader):
+    """Collects a lazy frame batch by batch."""
+
+    def __init__(self, frame: pl.LazyFrame) -> None:
+        super().__init__()
+        self._frame = frame
+
+    def _begin(self, rows: int) -> Iterator[pl.DataFrame]:
+        # Marked unstable by Polars.
+        return iter(self._frame.collect_batches(chunk_size=rows, maintain_order=True))
+
+    def _columns(self) -> Mapping[str, pl.DataType]:
+        return self._frame.collect_schema()
+
+
 class _UserReader(LazyReader):
     def __init__(self, source: LazySource) -> None:
         super().__init__(source.frame)
@@ -181,8 +224,8 @@ class _UserReader(LazyReader):
         label = self._source.label
         try:
             morsel = super().read(rows)
-        except UNREADABLE as exc:
-            raise SourceError(label, first_line(exc)) from exc
+        except (Exception, *UNREADABLE) as exc:  # its upstream part may call any Python code
+            raise SourceError(label, _reason(exc)) from exc
         if morsel is None:
             # A frame over a stream has no rows the second time, and that is not what the checks were asked.
             before, self._source.rows = self._source.rows, self.row
@@ -203,8 +246,8 @@ class LazySource(Source):
         """Return the schema; the number of rows is not known."""
         try:
             schema = self.frame.collect_schema()
-        except UNREADABLE as exc:
-            raise SourceError(self.label, first_line(exc)) from exc
+        except (Exception, *UNREADABLE) as exc:  # see above
+            raise SourceError(self.label, _reason(exc)) from exc
         return Description(schema=schema)
 
     def open(self, description: Description) -> Reader:

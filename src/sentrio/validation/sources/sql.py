@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 import polars as pl
 
 from sentrio.errors import SourceError
+from sentrio.validation.sources.arrow_stream import ArrowStream, ArrowStreamReader
 from sentrio.validation.sources.base import Description, Morsel, ReadAsText, Reader, Source, concealed
-from sentrio.validation.sources.frames import LazyReader
 from sentrio.validation.sources.options import SourceOptions
 from sentrio.validation.sources.scratch import Scratch
 from sentrio.validation.sources.spill import Spill
@@ -29,6 +29,8 @@ T = TypeVar("T")
 
 class SqlSource(Source):
     """A table or a query; its rows are read once, and kept if a second pass needs them."""
+
+    remote = True
 
     def __init__(self, given: SourceOptions, base: Path | None, *, text: bool = False) -> None:
         super().__init__(f"{given.shown} ({given.table or 'query'})")
@@ -61,7 +63,7 @@ class SqlSource(Source):
         if (stream := self._answer.stream) is not None:
             if self._given.schema:
                 raise SourceError(self.label, "`schema` is of no use here: the database tells its types")
-            self._types = dict(self.call(stream.collect_schema))
+            self._types = dict(stream.schema)
             return
         columns = self._answer.columns
         if len(set(columns)) < len(columns):
@@ -174,9 +176,9 @@ class _RowReader(Reader):
 _MOST_ROWS = 20_000
 
 
-class _StreamReader(LazyReader):
-    def __init__(self, source: SqlSource, frame: pl.LazyFrame) -> None:
-        super().__init__(frame)
+class _StreamReader(ArrowStreamReader):
+    def __init__(self, source: SqlSource, stream: ArrowStream) -> None:
+        super().__init__(stream)
         self._source = source
 
     def read(self, rows: int) -> Morsel | None:

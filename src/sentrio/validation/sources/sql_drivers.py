@@ -10,6 +10,7 @@ import re
 import sqlite3
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -17,8 +18,12 @@ from urllib.parse import unquote, urlsplit
 import attrs
 import polars as pl
 
+from sentrio.validation.sources.arrow_stream import ArrowStream
+
 # Names of databases whose ADBC driver is called differently.
 _ADBC = {"postgres": "postgresql", "grpc": "flightsql"}
+# Databases whose drivers fetch all the rows of a query that was not ended before they close its connection.
+_FETCH_ALL = {"mysql", "mariadb"}
 _IDENTIFIER = re.compile(r'"((?:[^"]|"")+)"|([^".]+)')
 
 
@@ -33,7 +38,7 @@ class Answer:
     columns: Sequence[str] = ()
     types: Sequence[pl.DataType | None] = ()  #: types that the database declares
     fetch: Callable[[int], Sequence[Sequence[Any]]] | None = None
-    stream: pl.LazyFrame | None = None
+    stream: ArrowStream | None = None
 
 
 class Driver(ABC):
@@ -158,7 +163,7 @@ class AdbcDriver(Driver):
         cursor = connection.cursor()
         self._open.append(cursor)
         cursor.execute(_statement(table, query))
-        return Answer(stream=pl.scan_arrow_c_stream(cursor.fetch_arrow()))
+        return Answer(stream=ArrowStream(cursor.fetch_arrow()))
 
     def interrupt(self) -> None:
         """End a running query."""
@@ -178,6 +183,7 @@ class AlchemyDriver(Driver):
     url: str = attrs.field(repr=False)
     _connection: Any = attrs.field(default=None, init=False)
     _engine: Any = attrs.field(default=None, init=False)
+    _unread: Any = attrs.field(default=None, init=False)  # a result with rows that nobody fetched
 
     def ask(self, table: str | None, query: str | None) -> Answer:
         """Ask; the types are told by the first rows."""
@@ -191,11 +197,34 @@ class AlchemyDriver(Driver):
         if not result.returns_rows:
             raise Unusable("the query gives no rows; it must be a SELECT")
         columns = list(result.keys())
-        return Answer(columns=columns, types=[None] * len(columns), fetch=result.fetchmany)
+
+        def fetch(rows: int) -> Sequence[Sequence[Any]]:
+            found: Sequence[Sequence[Any]] = result.fetchmany(rows)
+            if len(found) < rows:
+                self._unread = None
+            return found
+
+        self._unread = result
+        return Answer(columns=columns, types=[None] * len(columns), fetch=fetch)
+
+    def interrupt(self) -> None:
+        """End a running query."""
+        if (connection := self._connection) is None:
+            return
+        native = connection.connection.driver_connection
+        if self._engine.dialect.name in _FETCH_ALL:
+            with self._engine.connect() as other:
+                other.exec_driver_sql(f"KILL QUERY {native.thread_id():d}")
+        elif (cancel := getattr(native, "cancel", None) or getattr(native, "interrupt", None)) is not None:
+            cancel()
 
     def close(self) -> None:
         """Close the connection, which takes back whatever the query did."""
         if self._connection is not None:
+            if self._unread is not None and self._engine.dialect.name in _FETCH_ALL:
+                self.interrupt()
+                with suppress(Exception):  # it was interrupted
+                    self._unread.cursor.close()
             self._connection.close()
         if self._engine is not None:
             self._engine.dispose()

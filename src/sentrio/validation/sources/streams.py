@@ -9,10 +9,11 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import polars as pl
+from polars.exceptions import PanicException
 
 from sentrio.errors import SourceError
-from sentrio.validation.sources.base import UNREADABLE, Description, Morsel, Reader, Source
-from sentrio.validation.sources.frames import LazyReader
+from sentrio.validation.sources.arrow_stream import ArrowStream, ArrowStreamReader
+from sentrio.validation.sources.base import Description, Morsel, Reader, Source
 from sentrio.validation.sources.scratch import Scratch
 from sentrio.validation.sources.spill import Spill
 from sentrio.validation.wording import first_line
@@ -56,7 +57,7 @@ class StreamSource(Source):
     def __init__(self, data: Any) -> None:
         super().__init__(type(data).__name__)
         self._data = data
-        self._frame: pl.LazyFrame | None = None
+        self._stream: ArrowStream | None = None
         self._spill = Spill(Scratch())
         self.rows = 0  # read in the first pass
 
@@ -68,8 +69,8 @@ class StreamSource(Source):
             raise SourceError(self.label, "it gives its rows only once, and was read before; make a new one")
         self._note()
         try:
-            self._frame = pl.scan_arrow_c_stream(self._data)
-        except Exception as exc:  # whatever the object raises
+            self._stream = ArrowStream(self._data)
+        except (Exception, PanicException) as exc:  # whatever the object raises
             raise SourceError(self.label, f"it gives no rows: {first_line(exc)}") from exc
 
     def _before(self) -> int | None:
@@ -86,18 +87,15 @@ class StreamSource(Source):
 
     def describe(self) -> Description:
         """Return the columns; how many rows there are is not known."""
-        assert self._frame is not None, "prepare() comes first"
-        try:
-            return Description(schema=self._frame.collect_schema())
-        except UNREADABLE as exc:
-            raise SourceError(self.label, first_line(exc)) from exc
+        assert self._stream is not None, "prepare() comes first"
+        return Description(schema=self._stream.schema)
 
     def open(self, description: Description) -> Reader:
         """Begin a pass; each after the first one goes over the rows that were kept."""
         if self._spill.complete:
             return self._spill.open()
-        assert self._frame is not None, "prepare() comes first"
-        reader = _StreamReader(self, self._frame)
+        assert self._stream is not None, "prepare() comes first"
+        reader = _StreamReader(self, self._stream)
         return OnceReader(reader, self._spill) if self.read_again else reader
 
     def verify(self) -> Iterator[None]:
@@ -111,19 +109,19 @@ class StreamSource(Source):
 
     def close(self) -> None:
         """Forget the rows, and the stream."""
-        self._frame = None
+        self._stream = None
         self._spill.close()
 
 
-class _StreamReader(LazyReader):
-    def __init__(self, source: StreamSource, frame: pl.LazyFrame) -> None:
-        super().__init__(frame)
+class _StreamReader(ArrowStreamReader):
+    def __init__(self, source: StreamSource, stream: ArrowStream) -> None:
+        super().__init__(stream)
         self._source = source
 
     def read(self, rows: int) -> Morsel | None:
         try:
             morsel = super().read(rows)
-        except UNREADABLE as exc:
+        except (Exception, PanicException) as exc:  # whatever the object raises
             raise SourceError(self._source.label, first_line(exc)) from exc
         if morsel is not None:
             self._source.rows += morsel.rows

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-__all__ = ("TOLD_BY", "Batches", "Part", "TextReader", "TextSource")
+__all__ = ("TOLD_BY", "Batch", "Batches", "Part", "Slab", "TextReader", "TextSource")
 
 from abc import abstractmethod
 from codecs import BOM_UTF8
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+import attrs
 import polars as pl
 
 from sentrio.errors import SourceError
-from sentrio.validation.sources.base import UNREADABLE, Description, Morsel, ReadAsText, Reader, Source, Suspicious
+from sentrio.validation.sources.base import (
+    UNREADABLE,
+    CuttingReader,
+    Description,
+    Morsel,
+    Piece,
+    ReadAsText,
+    Reader,
+    Source,
+    Suspicious,
+)
 from sentrio.validation.sources.files import FileSet, find_files
 from sentrio.validation.sources.frames import LazyReader
 from sentrio.validation.sources.options import SourceOptions, is_utf8
@@ -27,6 +38,10 @@ from sentrio.validation.wording import first_line
 TOLD_BY = 10_000
 # The first bytes, which show whether a file is text at all.
 _LOOKED_AT = 2**16
+# The first bytes of a packed file, which tell how it is packed.
+_MAGIC = 4
+# Opening so many takes about as long as anybody should wait for a cancellation.
+_FILES_IN_A_PIECE = 256
 # Files that are looked at in one step.
 _FILES_AT_ONCE = 16
 
@@ -46,6 +61,7 @@ class TextSource(Source):
         self.text = False
         self._files: FileSet | RemoteFiles | None = None
         self.readable: list[Any] = []  # the files themselves, or their contents as UTF-8
+        self.heads: dict[Any, bytes] = {}  # how files begin that are read as they are: see `_head_of`
         self._scratch = Scratch()
         self.types: dict[str, pl.DataType] = {}
 
@@ -60,6 +76,7 @@ class TextSource(Source):
         other = type(self)(self.options, self._base)
         other.text = True
         other._files, other.readable, other.types = self._files, self.readable, self.types
+        other.heads = self.heads
         other._scratch, self._scratch = self._scratch, Scratch()
         return other
 
@@ -117,6 +134,10 @@ class TextSource(Source):
             if b"\r" in head.rstrip() and b"\n" not in head:
                 problem = "its lines end with a carriage return alone; convert them to line feeds"
                 raise self.files.error(path, problem)
+        if plain:
+            first = _head_of(head)
+            before = next(iter(self.heads.values()), b"")
+            self.heads[path] = before if first == before else first  # once, for however many files
         return plain
 
     def close(self) -> None:
@@ -168,6 +189,11 @@ class TextSource(Source):
         """Begin a pass."""
         return TextReader(self)
 
+    def together(self, slabs: Sequence[Slab]) -> pl.DataFrame:
+        """Parse what was cut off, of one file or of several; see :attr:`Piece.parse`."""
+        frames = [slab.parse() for slab in slabs]
+        return pl.concat(frames) if frames else pl.DataFrame(schema=self.read_types)
+
     def _not_text(self) -> Iterator[None]:
         for path, real in zip(self.readable, self.files.paths, strict=True):
             if not isinstance(path, str):
@@ -178,14 +204,53 @@ class TextSource(Source):
         yield from self.files.verify()
 
 
+def _head_of(head: bytes) -> bytes:
+    """Return the first line among the first bytes of a file, with its end, or what shows that it is packed."""
+    if head.startswith(PACKED):
+        return head[:_MAGIC]
+    return head[: head.find(b"\n") + 1]
+
+
+class Slab(Protocol):
+    """Rows of one file that are cut off together."""
+
+    @property
+    def rows(self) -> int:
+        """About how many rows there are."""
+
+    @property
+    def full(self) -> bool:
+        """Whether nothing should be put beside it."""
+
+    def parse(self) -> pl.DataFrame:
+        """Return the rows."""
+
+
 class Part(Protocol):
     """Reads one file."""
 
-    def read(self, rows: int) -> pl.DataFrame | None:
-        """Return at most so many rows; ``None`` at the end."""
+    def cut(self, rows: int) -> Slab | None:
+        """Cut off about so many rows; ``None`` at the end."""
 
     def close(self) -> None:
         """Give back what is held."""
+
+
+@attrs.frozen(eq=False)
+class Batch:
+    """Rows that are parsed already."""
+
+    frame: pl.DataFrame
+    full: ClassVar[bool] = False
+
+    @property
+    def rows(self) -> int:
+        """The number of rows."""
+        return self.frame.height
+
+    def parse(self) -> pl.DataFrame:
+        """Return the rows."""
+        return self.frame
 
 
 class Batches:
@@ -194,86 +259,116 @@ class Batches:
     def __init__(self, frame: pl.LazyFrame) -> None:
         self._reader = LazyReader(frame)
 
-    def read(self, rows: int) -> pl.DataFrame | None:
+    def cut(self, rows: int) -> Batch | None:
         """Return the next batch."""
         morsel = self._reader.read(rows)
         if morsel is None or not morsel.rows:
             return None
         assert isinstance(morsel.frame, pl.DataFrame)
-        return morsel.frame
+        return Batch(morsel.frame)
 
     def close(self) -> None:
         """Drop the query."""
         self._reader.close()
 
 
-class TextReader(Reader):
-    """Reads the files one after another, in batches."""
+class TextReader(CuttingReader):
+    """Reads the files one after another, in pieces, of several files if they are small."""
 
     def __init__(self, source: TextSource) -> None:
         self._source = source
         self._paths = list(reversed(source.readable))
         self._current: Part | None = None
-        self._index = self._row = 0
-        self._search: Iterator[None] | None = None
+        self._pieces = self._index = self._row = 0
+        self._ready: list[Morsel] = []
 
     def read(self, rows: int) -> Morsel | None:
-        """Return the next batch, of several files if they are small, cast if it was read as text.
+        """Return the next morsel; for those who parse one piece after another."""
+        while not self._ready:
+            if (piece := self.cut(rows)) is None:
+                return None
+            try:
+                frame = piece.parse()
+            except Exception as exc:
+                for _ in self.failed(exc):
+                    pass
+                raise
+            self._ready += self.place(frame, rows)
+        return self._ready.pop(0)
 
-        After an error that may have a line, its search goes on from call to call, and each returns no rows:
-        a search through a long file must be open to cancellation as well.
-        """
-        if self._search is not None:
-            return self._seek()
+    def cut(self, rows: int) -> Piece | None:
+        """Cut off the next piece."""
+        slabs: list[Slab] = []
+        found = opened = 0
         try:
-            frame = self._gather(rows)
+            # A few rows more are not worth a query.
+            while found <= rows // 2 and opened < _FILES_IN_A_PIECE and self._more:
+                if self._current is None:
+                    self._current = self._source.part(self._paths.pop())
+                    opened += 1
+                slab = self._current.cut(rows - found)
+                if slab is None:
+                    self._current.close()
+                    self._current = None
+                else:
+                    slabs.append(slab)
+                    if slab.full:
+                        break
+                    found += slab.rows
         except (*UNREADABLE, Suspicious) as exc:
-            return self._failed(exc)
-        if frame is None:
-            return None if self._index else self._morsel(self._empty())
-        return self._morsel(frame)
+            self.close()
+            slabs.append(_Unreadable(exc))
+        if not slabs and self._pieces and not self._more:
+            return None
+        piece = Piece(self._pieces, partial(_parsed, self._source, slabs))
+        self._pieces += 1
+        return piece
 
-    def _gather(self, rows: int) -> pl.DataFrame | None:
-        frames: list[pl.DataFrame] = []
-        height = 0
-        # A few rows more are not worth a query.
-        while height <= rows // 2 and (self._paths or self._current is not None):
-            if self._current is None:
-                self._current = self._source.part(self._paths.pop())
-            frame = self._current.read(rows - height)
-            if frame is None:
-                self._current.close()
-                self._current = None
-            else:
-                frames.append(frame)
-                height += frame.height
-        return pl.concat(frames) if frames else None
+    @property
+    def _more(self) -> bool:
+        return bool(self._paths) or self._current is not None
 
-    def _morsel(self, frame: pl.DataFrame) -> Morsel:
-        typed = cast_texts(frame, self._source.types) if self._source.text else frame
-        morsel = Morsel(self._index, self._row, frame.height, typed)
-        self._index += 1
-        self._row += frame.height
-        return morsel
+    def place(self, frame: pl.DataFrame, rows: int) -> list[Morsel]:
+        """Number the rows of the next piece; those that were read as text are cast when they are looked at."""
+        morsels = []
+        for part in frame.iter_slices(rows) if frame.height > rows else (frame,):
+            typed = cast_texts(part, self._source.types) if self._source.text else part
+            morsels.append(Morsel(self._index, self._row, part.height, typed))
+            self._index += 1
+            self._row += part.height
+        return morsels
 
-    def _empty(self) -> pl.DataFrame:
-        return pl.DataFrame(schema=self._source.read_types)
-
-    def _failed(self, exc: BaseException) -> Morsel | None:
+    def failed(self, exc: Exception) -> Iterator[None]:
+        """Look for the line that an error is about."""
         self.close()
+        if not isinstance(exc, (*UNREADABLE, Suspicious)):
+            raise exc
         if not self._source.text and self._source.misfit in str(exc):
             raise ReadAsText from None
-        self._search = self._source.explained(exc)
-        return self._seek()
-
-    def _seek(self) -> Morsel | None:
-        assert self._search is not None
-        for _ in self._search:
-            return self._morsel(self._empty())
-        return None
+        yield from self._source.explained(exc)
 
     def close(self) -> None:
         """Drop the query."""
         if self._current is not None:
             self._current.close()
         self._current, self._paths = None, []
+
+
+def _parsed(source: TextSource, slabs: Sequence[Slab]) -> pl.DataFrame:
+    try:
+        return source.together(slabs)
+    except pl.exceptions.PanicException as exc:
+        # Which is no Exception, and would pass by all that handle one.
+        raise pl.exceptions.ComputeError(str(exc)) from None
+
+
+@attrs.frozen(eq=False)
+class _Unreadable:
+    """Stands where rows would, and raises why there are none."""
+
+    exc: BaseException
+    rows: int = 0
+    full: ClassVar[bool] = True
+
+    def parse(self) -> pl.DataFrame:
+        raise self.exc

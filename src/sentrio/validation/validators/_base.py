@@ -34,6 +34,7 @@ from sentrio.validation import wording
 from sentrio.validation.metrics import Count, FromSchema, Matching, Metric, Present
 from sentrio.validation.report import CheckOutcome, Severity
 from sentrio.validation.validators._kinds import KINDS, fits
+from sentrio.validation.validators._numbers import decimal_of, rounded
 
 Schema = Mapping[str, pl.DataType]
 Values = Mapping[str, Any]
@@ -207,7 +208,7 @@ class ColumnRule(Validator):
     # A column may have an empty name, as in what a spreadsheet saves.
     column: str | None = attrs.field(default=None, validator=options.optional(options.text(empty=True)))
     columns: tuple[str, ...] | None = attrs.field(
-        default=None, converter=options.as_tuple, validator=options.optional(options.texts(minimum=1))
+        default=None, converter=options.as_tuple, validator=options.optional(options.texts(minimum=1, empty=True))
     )
 
     def __attrs_post_init__(self) -> None:
@@ -363,9 +364,22 @@ class Bounded(Validator):
         """The bounds."""
         return wording.between(self.min, self.max)
 
-    def within(self, value: float) -> bool:
+    def bounds_for(self, value: Any, dtype: pl.DataType | None = None) -> tuple[Any, Any]:
+        """Return the bounds as they compare with a value: a decimal's in decimals, a narrow float's as it holds them.
+
+        :param dtype: the type of the column, if the value is one of its cells
+        """
+        low, high = self.min, self.max
+        if isinstance(value, decimal.Decimal):
+            return (None if low is None else decimal_of(low)), (None if high is None else decimal_of(high))
+        if dtype is None:
+            return low, high
+        return (None if low is None else rounded(low, dtype)), (None if high is None else rounded(high, dtype))
+
+    def within(self, value: Any, dtype: pl.DataType | None = None) -> bool:
         """Tell whether a value lies within the bounds; NaN does not."""
-        return (self.min is None or value >= self.min) and (self.max is None or value <= self.max)
+        low, high = self.bounds_for(value, dtype)
+        return (low is None or value >= low) and (high is None or value <= high)
 
 
 @attrs.define(kw_only=True)
@@ -395,19 +409,23 @@ class StatisticRule(ColumnRule, Bounded):
 
     def judge(self, check: Check, values: Values) -> Verdict:
         """Compare the statistic with the bounds; a statistic of no values fails."""
-        return self.verdict(self.value(check, values), values["evaluated"])
+        return self.verdict(self.value(check, values), values["evaluated"], values.get("type"))
 
-    def verdict(self, value: Any, evaluated: int | None) -> Verdict:
-        """Compare a value with the bounds."""
+    def verdict(self, value: Any, evaluated: int | None, dtype: pl.DataType | None = None) -> Verdict:
+        """Compare a value with the bounds.
+
+        :param dtype: the type of the column, if the value is one of its cells
+        """
         if value is None:
             message = self.without if evaluated else _NO_VALUES
             return Verdict(outcome=CheckOutcome.FAILED, evaluated=evaluated, message=message)
         shown = float(value) if isinstance(value, decimal.Decimal) else value
-        if self.within(value):
+        if self.within(value, dtype):
             return Verdict(outcome=CheckOutcome.PASSED, evaluated=evaluated, observed=shown)
-        message = (
-            f"{self.validator_name} is {wording.number_text(shown)}, expected {wording.between(self.min, self.max)}"
-        )
+        said = wording.number_text(shown)
+        if said in {wording.number_text(bound) for bound in (self.min, self.max) if bound is not None}:
+            said = str(value)  # in full, or it would seem to be what was expected
+        message = f"{self.validator_name} is {said}, expected {wording.between(self.min, self.max)}"
         return Verdict(outcome=CheckOutcome.FAILED, evaluated=evaluated, observed=shown, message=message)
 
     def value(self, check: Check, values: Values) -> Any:

@@ -18,6 +18,8 @@ KINDS = {
     "category": "text, integer or boolean",
     "distributed": "numeric, text or boolean",
     "boolean": "boolean",
+    "duration": "duration",
+    "binary": "binary",
 }
 
 
@@ -47,6 +49,10 @@ def fits(kind: str, dtype: pl.DataType) -> bool:
             found = isinstance(dtype, pl.String | pl.Categorical | pl.Enum | pl.Boolean) or dtype.is_numeric()
         case "boolean":
             found = dtype == pl.Boolean
+        case "duration":
+            found = isinstance(dtype, pl.Duration)
+        case "binary":
+            found = dtype == pl.Binary
         case _:
             raise ValueError(f"unknown kind of column {kind!r}")
     return found or dtype == pl.Null

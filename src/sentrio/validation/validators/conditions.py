@@ -73,6 +73,8 @@ def _alike(left: str, left_type: pl.DataType, right: str, right_type: pl.DataTyp
         if any(isinstance(dtype, pl.UInt128) for dtype in types):
             return values if left_type == right_type else None
         return values[0].cast(pl.Int128), values[1].cast(pl.Int128)
+    if {_machine_number(dtype) for dtype in types} == {"integer", "float"}:
+        return _halves(values[0], left_type), _halves(values[1], right_type)
     if all(dtype.is_numeric() for dtype in types):
         return values
     if all(isinstance(dtype, pl.String | pl.Categorical | pl.Enum) for dtype in types):
@@ -83,6 +85,31 @@ def _alike(left: str, left_type: pl.DataType, right: str, right_type: pl.DataTyp
         return _instant(values[0], left_type), _instant(values[1], right_type)
     comparable = isinstance(left_type, pl.Boolean | pl.Time | pl.Duration | pl.Binary)
     return values if comparable and type(left_type) is type(right_type) else None
+
+
+def _machine_number(dtype: pl.DataType) -> str:
+    """Return what kind of number a type is, for those of at most 64 bits."""
+    if isinstance(dtype, pl.Int128 | pl.UInt128):
+        return ""
+    return "integer" if dtype.is_integer() else "float" if dtype.is_float() else ""
+
+
+# Beyond every integer of 64 bits.
+_FAR = 2**70
+
+
+def _halves(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    """Return whole numbers doubled, and what lies between two of them as what lies between their doubles.
+
+    Polars would compare integers with floats as floats, and lose digits beyond 2**53.
+    """
+    two = pl.lit(2, dtype=pl.Int128)
+    if dtype.is_integer():
+        return value.cast(pl.Int128) * two
+    number = value.cast(pl.Float64)
+    floor = number.clip(-_FAR, _FAR).fill_nan(2 * _FAR).floor()
+    # What is clipped is no whole number of 64 bits, whichever one it becomes.
+    return floor.cast(pl.Int128) * two + (number.is_finite() & (number > floor)).cast(pl.Int128)
 
 
 # Nanoseconds of one step of each type; all moments fit into 128 bits.

@@ -18,21 +18,26 @@ from sentrio.validation.facts import UNKNOWN, Known, Outside
 from sentrio.validation.metrics import Count, Matching, Metric
 from sentrio.validation.report import CheckOutcome
 from sentrio.validation.validators._base import Check, ColumnRule, RowRule, Values, Verdict
+from sentrio.validation.values import STEPS, moment_text
 
 Moment = dt.date | dt.datetime  # a datetime is timezone-aware, in UTC
 
 _DAY = dt.timedelta(days=1)
 _MIDNIGHT = dt.time(tzinfo=dt.UTC)
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_DAY_MICROS = 86_400 * 10**6
 
 
 def _moment(value: Any) -> Any:
     """Make a date or a datetime in UTC of what was given; leave what is neither to the validator."""
     if isinstance(value, str):
         try:
-            value = dt.date.fromisoformat(value) if len(value) == 10 else dt.datetime.fromisoformat(value)
+            value = dt.date.fromisoformat(value)
         except ValueError:
-            return value
+            try:
+                value = dt.datetime.fromisoformat(value)
+            except ValueError:
+                return value
     if isinstance(value, dt.datetime):
         return value.replace(tzinfo=dt.UTC) if value.tzinfo is None else value.astimezone(dt.UTC)
     return value
@@ -127,17 +132,18 @@ class DateRange(RowRule):
         return {
             "failed": Matching(~passes),
             "evaluated": Count(column),
-            "first": _Extreme(column, latest=False),
-            "last": _Extreme(column, latest=True),
         }
 
     def bind_column(self, name: str, dtype: pl.DataType) -> Check:
-        """Return the check; samples show texts, since Python has no dates after the year 9999."""
+        """Return the check of one column."""
         check = super().bind_column(name, dtype)
         assert check.passes is not None
-        failed = Matching(~check.passes, Outside(name, *self._interval(dtype)))
-        check.metrics = {**check.metrics, "failed": failed}
-        check.shown = {name: pl.col(name).dt.to_string("iso:strict")}
+        check.metrics = {
+            **check.metrics,
+            "failed": Matching(~check.passes, Outside(name, *self._interval(dtype))),
+            "first": _Extreme(name, dtype, latest=False),
+            "last": _Extreme(name, dtype, latest=True),
+        }
         return check
 
     def observed(self, failed: int, evaluated: int, values: Values) -> str | None:
@@ -185,11 +191,18 @@ class _Extreme(Metric):
     """The first or the last moment of a column in microseconds of UTC, as Python has no year after 9999."""
 
     column: str
+    dtype: pl.DataType
     latest: bool
 
     def expressions(self, nw: Any) -> Sequence[Any]:
-        value = nw.col(self.column).cast(nw.Datetime("us")).to_physical()
+        value = nw.col(self.column).to_physical()
         return (value.max() if self.latest else value.min(),)
+
+    def state(self, values: Sequence[Any]) -> int | None:
+        (value,) = values
+        if value is None or not isinstance(self.dtype, pl.Datetime):
+            return None if value is None else int(value) * _DAY_MICROS
+        return int(value) * 1_000_000 // STEPS[self.dtype.time_unit]
 
     def known(self, part: Known) -> Any:
         facts = part.column(self.column)
@@ -205,8 +218,7 @@ class _Extreme(Metric):
 
 
 def _shown(micros: int) -> str:
-    text: str = pl.Series([micros]).cast(pl.Datetime("us")).dt.to_string("%Y-%m-%dT%H:%M:%S%.f")[0]
-    return text.removesuffix("T00:00:00")
+    return moment_text(micros, pl.Datetime("us")).removesuffix("T00:00:00")
 
 
 @attrs.define(kw_only=True)
@@ -228,7 +240,7 @@ class Freshness(ColumnRule):
 
     def bind_column(self, name: str, dtype: pl.DataType) -> Check:
         """Return the check of one column."""
-        metrics = {"rows": Count(), "evaluated": Count(name), "last": _Extreme(name, latest=True)}
+        metrics = {"rows": Count(), "evaluated": Count(name), "last": _Extreme(name, dtype, latest=True)}
         return Check(rule=self, columns=(name,), metrics=metrics)
 
     def judge(self, check: Check, values: Values) -> Verdict:

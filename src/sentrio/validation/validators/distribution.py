@@ -109,6 +109,9 @@ class Distribution(Outliers):
         self._refuse(("max_outlier_ratio",), "with a reference")
         self.method = self.method or "psi"
         self.threshold = _THRESHOLDS[self.method] if self.threshold is None else self.threshold
+        if self.method != "psi" and self.threshold > 1:
+            problem = f"threshold of {self.method} must be a number from 0 to 1, got {self.threshold!r}"
+            raise OptionValueError(self.validator_name, "threshold", problem)
         if not self.by_shares:
             check_reference(self.validator_name, self.reference)
             return

@@ -13,11 +13,12 @@ import polars as pl
 from sentrio import _options as options
 from sentrio.validation.metrics import Count, ScanMetric
 from sentrio.validation.validators._base import Check, Tolerant, Values
+from sentrio.validation.values import python_rows
 
 # Failing rows kept for the sample, which never shows more.
 _KEPT_ROWS = 64
 
-_VALUE = "__sentrio_value__"
+_VALUE, _SHOWN = "__sentrio_value__", "__sentrio_shown__"
 
 
 @attrs.define(eq=False)
@@ -42,22 +43,22 @@ class _Steps(ScanMetric):
 
     def scan(self, frame: pl.LazyFrame, row_index: str) -> _Part:
         value = pl.col(self.column)
+        compared = (value.to_physical() if self.physical else value).alias(_VALUE)
+        shown = value.alias(_SHOWN)
         found = (
-            frame.select(row_index, self.column, (value.to_physical() if self.physical else value).alias(_VALUE))
-            .filter(value.is_not_null())
-            .collect(engine="streaming")
+            frame.select(row_index, shown, compared).filter(pl.col(_SHOWN).is_not_null()).collect(engine="streaming")
         )
         if found.is_empty():
             return _Part()
         values = found[_VALUE]
         wrong = self._wrong(values.shift(1), values)
-        rows = found.filter(wrong.fill_null(False)).head(_KEPT_ROWS).select(row_index, self.column)
+        rows = found.filter(wrong.fill_null(False)).head(_KEPT_ROWS).select(row_index, _SHOWN)
         return _Part(
             failed=int(wrong.sum()),
             first=values[:1],
             last=values[-1:],
-            first_row=found.select(row_index, self.column).row(0),
-            rows=rows.rows(),
+            first_row=python_rows(found.select(row_index, _SHOWN).head(1))[0],
+            rows=python_rows(rows),
         )
 
     def _wrong(self, before: pl.Series, value: pl.Series) -> pl.Series:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ("InRange",)
 
-import math
+import datetime as dt
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -17,8 +17,19 @@ from sentrio.validation import wording
 from sentrio.validation.facts import Outside
 from sentrio.validation.metrics import Count, Matching, Max, Metric, Min
 from sentrio.validation.validators._base import RowRule, Values
+from sentrio.validation.validators._numbers import interval_of
 
 _INCLUSIVE = ("both", "left", "right", "neither")
+
+
+def _bound(owner: Any, field: attrs.Attribute[Any], value: object) -> None:
+    try:
+        options.number()(owner, field, value)
+    except OptionValueError as exc:
+        if isinstance(value, str | dt.date | dt.time):
+            problem = f"{exc.problem}; for dates and times there is date_range"
+            raise OptionValueError(exc.owner, exc.option, problem) from None
+        raise
 
 
 @attrs.define(kw_only=True)
@@ -35,12 +46,15 @@ class InRange(RowRule):
     applies_to: ClassVar[str] = "number"
     observes_values: ClassVar[bool] = True
 
-    min: float | None = attrs.field(default=None, validator=options.optional(options.number()))
-    max: float | None = attrs.field(default=None, validator=options.optional(options.number()))
+    min: float | None = attrs.field(default=None, validator=options.optional(_bound))
+    max: float | None = attrs.field(default=None, validator=options.optional(_bound))
     inclusive: str = attrs.field(default="both", validator=options.one_of(_INCLUSIVE))
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
+        if self.min is None and self.max is None and self.inclusive != "both":
+            problem = f"inclusive {self.inclusive!r} has no meaning without 'min' and 'max'"
+            raise OptionValueError(self.validator_name, "inclusive", problem)
         if self.min is None or self.max is None:
             return
         if self.min > self.max or (self.min == self.max and self.inclusive != "both"):
@@ -50,22 +64,24 @@ class InRange(RowRule):
     def passes(self, nw: Any, column: str, dtype: pl.DataType) -> Any:
         """Return whether the number lies within the bounds."""
         value = nw.col(column)
-        low, high = self.min, self.max
-        if dtype.is_integer():
-            low, high = (
-                _whole(low, self.inclusive in {"both", "left"}, math.ceil, math.floor),
-                _whole(high, self.inclusive in {"both", "right"}, math.floor, math.ceil),
-            )
+        if self.min is None and self.max is None:
+            # Only floats can be anything but finite, and not every other type knows the question.
+            return value.is_finite() if dtype.is_float() else _same(nw, value, True)
+        within = interval_of(self.min, self.max, self.inclusive, dtype, nw)
+        if within.empty:
+            return _same(nw, value, False)
+        if within.wide:
+            value = value.cast(nw.Float64)
+        low, high, closed = within.low, within.high, within.closed
         if low is not None and high is not None:
-            return value.is_between(low, high, closed="none" if self.inclusive == "neither" else self.inclusive)
+            return value.is_between(low, high, closed="none" if closed == "neither" else closed)
         if low is not None:
-            above = value >= low if self.inclusive in {"both", "left"} else value > low
+            above = value >= low if closed in {"both", "left"} else value > low
             # NaN sorts above every number, so an open upper end must refuse it by name.
             return above & value.is_not_nan() if dtype.is_float() else above
         if high is not None:
-            return value <= high if self.inclusive in {"both", "right"} else value < high
-        # Only floats can be anything but finite, and not every other type knows the question.
-        return value.is_finite() if dtype.is_float() else nw.when(value.is_not_null()).then(nw.lit(True))
+            return value <= high if closed in {"both", "right"} else value < high
+        return _same(nw, value, True)
 
     def counts(self, nw: Any, column: str, passes: Any) -> Mapping[str, Metric]:
         """Return the counts, and the extremes for the report."""
@@ -89,11 +105,6 @@ class InRange(RowRule):
         return f"{wording.number_text(low)} to {wording.number_text(high)}"
 
 
-def _whole(bound: float | None, closed: bool, inward: Any, outward: Any) -> float | None:
-    """Return a bound for whole numbers: compared as integers, no digit beyond 2**53 is lost."""
-    if bound is None or isinstance(bound, int):
-        return bound
-    if math.isinf(bound):
-        # Beyond every integer: an end that is open in one direction, and out of reach in the other.
-        return bound
-    return int(inward(bound) if closed else outward(bound))
+def _same(nw: Any, value: Any, answer: bool) -> Any:
+    """Return an expression with the same answer for each value, and null for null."""
+    return nw.when(value.is_not_null()).then(nw.lit(answer))

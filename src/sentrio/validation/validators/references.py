@@ -12,7 +12,7 @@ import attrs
 import polars as pl
 
 from sentrio import _options as options
-from sentrio.errors import OptionValueError
+from sentrio.errors import OptionValueError, UnknownOptionError
 from sentrio.validation import wording
 from sentrio.validation.metrics import Count, FromSchema, Matching, Metric, ScanMetric
 from sentrio.validation.validators._base import Check, Reference, Tolerant, Values
@@ -169,11 +169,11 @@ def _hashed(values: pl.Series) -> pl.DataFrame:
 def _listed(value: Any) -> Any:
     if isinstance(value, list | tuple | set | frozenset | range | pl.Series):
         values = value if isinstance(value, pl.Series) else list(value)
-        kinds = {type(each) for each in values}
+        kinds = {type(each) for each in values} - {type(None)}
         dtype = pl.Float64 if kinds == {int, float} else None
         try:
             series = pl.Series(_VALUE, values, dtype=dtype, strict=dtype is None)
-        except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError) as exc:
+        except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as exc:
             problem = f"the values of reference must be of one type: {str(exc).splitlines()[0]}"
             raise OptionValueError("foreign_key", "reference", problem) from None
         if _common(series.dtype) is None:
@@ -233,6 +233,9 @@ class ForeignKey(Tolerant):
         column = name if self.reference_column is None else self.reference_column
         data = self.reference
         if isinstance(data, pl.Series):
+            if data.dtype.is_float() and values["type"].is_float():
+                # What was written by hand is a number as the column would hold it, if that is narrower.
+                data = data.cast(values["type"])
             data, column = data.to_frame(_VALUE), _VALUE
         return Reference(
             data=data,
@@ -277,3 +280,5 @@ def check_reference(owner: str, data: Any) -> str:
     except OptionValueError as exc:
         problem = exc.problem.replace("data_source", "reference")
         raise OptionValueError(owner, "reference", f"reference: {problem}") from None
+    except UnknownOptionError as exc:
+        raise UnknownOptionError(f"{owner}: reference", exc.option, exc.known) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ("InSet", "NotInSet")
 
+import decimal
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -14,8 +15,12 @@ from sentrio.errors import OptionValueError
 from sentrio.validation import wording
 from sentrio.validation.metrics import Count, Matching, Metric
 from sentrio.validation.validators._base import Check, RowRule, Schema, fits
+from sentrio.validation.validators._numbers import members_of
 
 _FEW = 8
+
+# The kinds of columns that hold kinds of values, but for dates and times.
+_COLUMNS = {"boolean": "boolean", "number": "number", "text": "string", "timedelta": "duration", "bytes": "binary"}
 
 
 def _values(owner: Any, field: attrs.Attribute[Any], values: object) -> None:
@@ -28,14 +33,33 @@ def _values(owner: Any, field: attrs.Attribute[Any], values: object) -> None:
         raise OptionValueError(
             owner, "values", "values must not contain null: nulls are passed over; use not_null as well"
         )
-    kinds = {bool if isinstance(v, bool) else float if isinstance(v, int | float) else type(v) for v in values}
+    kinds = {_kind(value) for value in values}
     if len(kinds) > 1:
-        names = ", ".join(sorted(kind.__name__ for kind in kinds))
+        names = ", ".join(sorted(kinds))
         raise OptionValueError(owner, "values", f"values must be of one type, got {names}")
 
 
+def _kind(value: object) -> str:
+    """Return what values must have in common to stand in one set."""
+    match value:
+        case bool():
+            return "boolean"
+        case int() | float() | decimal.Decimal():
+            return "number"
+        case str():
+            return "text"
+        case _:
+            return type(value).__name__
+
+
 def _sequence(values: Any) -> Any:
-    return tuple(values) if isinstance(values, list | tuple | set | frozenset | range) else values
+    if isinstance(values, list | tuple | set | frozenset | range):
+        # A number of NumPy's is no number to Python, and says itself which one it is.
+        return tuple(value.item() if hasattr(value, "item") else value for value in values)
+    # A series, or an array of NumPy's.
+    listed = values.tolist() if hasattr(values, "dtype") and hasattr(values, "tolist") else None
+    listed = values.to_list() if isinstance(values, pl.Series) else listed
+    return tuple(listed) if isinstance(listed, list) else values
 
 
 @attrs.define(kw_only=True)
@@ -54,12 +78,14 @@ class InSet(RowRule):
     @property
     def column_kind(self) -> str:
         """The kind of column that holds such values."""
-        first = self.values[0]
-        if isinstance(first, bool):
-            return "boolean"
-        if isinstance(first, int | float):
-            return "number"
-        return "string" if isinstance(first, str) else "temporal"
+        kinds = {
+            "boolean": "boolean",
+            "number": "number",
+            "text": "string",
+            "timedelta": "duration",
+            "bytes": "binary",
+        }
+        return kinds.get(_kind(self.values[0]), "temporal")
 
     def column_problem(self, name: str, schema: Schema) -> str:
         """Say why the values can not be compared with the column."""
@@ -75,16 +101,18 @@ class InSet(RowRule):
         """Return the values as the column's type, or ``None`` if they do not fit."""
         if not fits(self.column_kind, dtype) and not (self.column_kind == "string" and dtype.is_temporal()):
             return None
+        if self.column_kind == "number":
+            return members_of(self.values, dtype)
         target = pl.String() if isinstance(dtype, pl.Categorical | pl.Enum) else dtype
         try:
-            # Not strict, since 1 and 2.0 may stand side by side; what a cast would change is refused below.
-            series = pl.Series("values", self.values, strict=self.column_kind != "number")
+            series = pl.Series("values", self.values)
             if self.column_kind == "string" and target.is_temporal():
-                return _times(series, target)
-            series = series.cast(target, strict=True)
+                series = _times(series, target)
+            held = series.cast(target, strict=True)
         except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError):
             return None
-        return series if self.column_kind != "number" or list(series) == list(self.values) else None
+        # A cast drops what the type has no place for, and then it is another value.
+        return held if held.cast(series.dtype).equals(series) else None
 
     def passes(self, nw: Any, column: str, dtype: pl.DataType) -> Any:
         """Return whether the value is in the set."""
@@ -144,4 +172,4 @@ def _times(texts: pl.Series, dtype: pl.DataType) -> pl.Series:
         return texts.str.to_time(strict=True)
     times = texts.str.to_datetime(time_zone="UTC", strict=True)
     aware = isinstance(dtype, pl.Datetime) and dtype.time_zone is not None
-    return (times if aware else times.dt.replace_time_zone(None)).cast(dtype)
+    return times if aware else times.dt.replace_time_zone(None)

@@ -79,11 +79,23 @@ class Total(StatisticRule):
 
 
 @attrs.define(kw_only=True)
-class Minimum(StatisticRule):
+class _Extreme(StatisticRule):
+    """A statistic that is the value of some row."""
+
+    observes_values: ClassVar[bool] = True
+
+    def bind_column(self, name: str, dtype: pl.DataType) -> Check:
+        """Return the check of one column, which knows the type that its bounds are compared in."""
+        check = super().bind_column(name, dtype)
+        check.metrics = {**check.metrics, "type": measured.FromSchema(dtype)}
+        return check
+
+
+@attrs.define(kw_only=True)
+class Minimum(_Extreme):
     """The least value lies within ``min`` and ``max``. NaN is passed over unless there is nothing else."""
 
     validator_name: ClassVar[str] = "min"
-    observes_values: ClassVar[bool] = True
 
     def metrics(self, column: str) -> Mapping[str, measured.Metric]:
         """Return the least value."""
@@ -97,15 +109,15 @@ class Minimum(StatisticRule):
     def certain(self, check: Check, values: Values) -> bool:
         """Tell whether a value lies below the least allowed; others only make it worse."""
         least = None if check.untyped else values["min"]
-        return least is not None and self.min is not None and least < self.min
+        allowed, _ = self.bounds_for(least, values.get("type"))
+        return least is not None and allowed is not None and bool(least < allowed)
 
 
 @attrs.define(kw_only=True)
-class Maximum(StatisticRule):
+class Maximum(_Extreme):
     """The greatest value lies within ``min`` and ``max``. NaN is passed over unless there is nothing else."""
 
     validator_name: ClassVar[str] = "max"
-    observes_values: ClassVar[bool] = True
 
     def metrics(self, column: str) -> Mapping[str, measured.Metric]:
         """Return the greatest value."""
@@ -119,7 +131,8 @@ class Maximum(StatisticRule):
     def certain(self, check: Check, values: Values) -> bool:
         """Tell whether a value lies above the greatest allowed; others only make it worse."""
         greatest = None if check.untyped else values["max"]
-        return greatest is not None and self.max is not None and greatest > self.max
+        _, allowed = self.bounds_for(greatest, values.get("type"))
+        return greatest is not None and allowed is not None and bool(greatest > allowed)
 
 
 @attrs.define(kw_only=True)

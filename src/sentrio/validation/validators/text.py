@@ -14,6 +14,7 @@ from sentrio import _options as options
 from sentrio.validation import wording
 from sentrio.validation.metrics import Count, Matching, Metric
 from sentrio.validation.validators._base import Bounded, RowRule, Schema
+from sentrio.validation.wording import first_line
 
 
 def as_text(nw: Any, column: str, dtype: pl.DataType) -> Any:
@@ -41,8 +42,9 @@ class MatchesRegex(RowRule):
         try:
             pl.Series([""]).str.contains(self.pattern)
         except pl.exceptions.PolarsError as exc:
-            reason = " ".join(line.strip() for line in str(exc).splitlines() if line.startswith("error:"))
-            return f"pattern {self.pattern!r} is not a regular expression: {reason or exc}"
+            told = [line.strip() for line in str(exc).splitlines() if line.startswith("error:")]
+            reason = " ".join(line.removeprefix("error:").strip() for line in told)
+            return f"pattern {self.pattern!r} is not a regular expression: {reason or first_line(exc)}"
         return ""
 
     def passes(self, nw: Any, column: str, dtype: pl.DataType) -> Any:
