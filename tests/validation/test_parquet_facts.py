@@ -178,6 +178,8 @@ def test_footers_and_rows_agree(
 ) -> None:
     if low is not None and high is not None and (low > high or (low == high and inclusive != "both")):
         low, high = (high, low) if low > high else (low, None)
+    if low is None and high is None:
+        inclusive = "both"  # the others mean nothing without bounds
     dice = random.Random(seed)
     frame = make_frame(columns, rows, dice)
     entries: list[Any] = ["not_null", {"row_count": {"min": 1}}]
