@@ -333,6 +333,20 @@ def test_columns_that_can_not_be_where_the_footer_says(tmp_path: Path, capfd: py
     assert capfd.readouterr().err == ""
 
 
+def test_nested_columns_that_lie_beyond_the_end(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "a.parquet"
+    frame = pl.DataFrame({"l": [[i] for i in range(5_000)], "s": [{"x": [i / 7]} for i in range(5_000)]})
+    frame.write_parquet(path, compression="uncompressed")
+    sound = path.read_bytes()
+    end = len(sound) - 8 - footer_size(path)
+    path.write_bytes(sound[:100] + sound[end - 100 :])
+    for name in "ls":
+        result = sentrio.check(path, [{"not_null": {"column": name}}])
+        assert result.error is not None
+        assert result.error.endswith(f"not a readable Parquet file: column {name!r} lies beyond the end of the file")
+    assert capfd.readouterr().err == ""
+
+
 def test_extremes_without_an_order_or_cut_short_are_not_known(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     table = pa.table({"i": [1, 2, 3], "t": [LONG, LONG, LONG], "x": [1.0, math.nan, 2.0]})
