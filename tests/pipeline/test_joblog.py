@@ -55,8 +55,8 @@ async def test_a_killed_executor_goes_on_where_it_was(tmp_path: Path) -> None:
     ran = done.read_text().splitlines()
     assert set(ran) == set(sites)
     assert all(ran.count(site) == 1 for site in finished)
-    # Two were running, and a few more may have ended whose lines were not on the disk yet.
-    assert len(ran) <= len(sites) + 8
+    # The lines of those that had ended may not have been on the disk yet; no more than twelve had begun.
+    assert len(ran) <= len(sites) + 12
 
 
 async def test_resume_and_retry_failed(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import tempfile
+import threading
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from io import BytesIO
@@ -12,6 +13,7 @@ from typing import Any
 
 import _naive as naive
 import anyio
+import anyio.to_thread
 import polars as pl
 import pytest
 from _running import CUTS, Cut, column, run
@@ -214,6 +216,7 @@ def test_what_was_written_before_the_disk_was_full_counts(scratch: Path) -> None
     found = pl.concat([part for part in rows.parts(pieces) if part is not None and part.height])
     assert found["hash"].equals(pl.int_range(100, eager=True).hash().sort().alias("hash"))
     rows.close()
+    rows.free()
     written.close()
     assert not list(scratch.iterdir())
 
@@ -233,6 +236,7 @@ def test_each_part_holds_a_range_of_leading_bits(scratch: Path, monkeypatch: pyt
         assert set(part["hash"] // (2**64 // rows.count)) <= {number}
     assert sum(part.height for part in parts) == 1_000
     rows.close()
+    rows.free()
 
 
 def test_hashes_wait_in_a_file(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,11 +285,13 @@ def test_who_was_left_behind_does_not_go_on(scratch: Path, monkeypatch: pytest.M
     values = [pl.int_range(100, eager=True).hash()]
     assert len(hashes.state(values).runs) == 10
     hashes.close()
+    hashes.free()
     assert not hashes.state(values).runs
     verify = _repeats.Verify(("x",), False, _repeats.Marks(pl.repeat(True, 2, eager=True), 100))
     frame = pl.LazyFrame({"x": [1] * 100}).with_row_index("row")
     assert verify.scan(frame, "row").pieces
     verify.close()
+    verify.free()
     assert not verify.scan(frame, "row").pieces
 
 
@@ -319,6 +325,34 @@ async def test_slices_are_smaller_where_hashes_are_kept(monkeypatch: pytest.Monk
     plain, hashed = found
     assert hashed * 4 < plain
     assert hashed <= 2**20
+
+
+async def test_a_large_file_does_not_hold_up_who_cancels(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To close the last handle of a removed file is what frees its blocks, and that is not done in the event loop."""
+    closing, closed, go_on = threading.Event(), threading.Event(), threading.Event()
+    give_up = external._give_up
+
+    def slow(shared: external._Shared) -> None:
+        closing.set()
+        assert go_on.wait(60)
+        give_up(shared)
+        closed.set()
+
+    monkeypatch.setattr(external, "_give_up", slow)
+    checkpoint = sentrio.Checkpoint("a", pl.DataFrame({"x": range(1_000)}), ["unique"], morsel_rows=10)
+    with anyio.CancelScope() as scope:
+
+        def look(progress: sentrio.Progress) -> None:
+            if progress.rows > 500:
+                scope.cancel()
+
+        await checkpoint.run_async(on_progress=look)
+    assert scope.cancelled_caught
+    assert not list(scratch.iterdir())  # its name is gone already
+    assert closing.is_set()
+    assert not closed.is_set()
+    go_on.set()
+    assert await anyio.to_thread.run_sync(closed.wait, 60)
 
 
 @given(frame=tables(), cut=CUTS)

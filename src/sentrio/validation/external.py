@@ -9,6 +9,7 @@ from __future__ import annotations
 __all__ = ("HashedRows", "Piece")
 
 import math
+import os
 import queue
 from array import array
 from collections.abc import Iterator, Sequence
@@ -177,16 +178,31 @@ class HashedRows:
             yield pl.concat(frames).sort(self._hash, multithreaded=False) if frames else pl.DataFrame()
 
     def close(self) -> None:
-        """Forget the rows, and remove the file; quick."""
+        """Forget the rows, and take the name of the file away; quick."""
         self._closed = True
+        if os.name == "nt":  # there an open file can not be removed
+            self.free()
+        self._scratch.close()
+
+    def free(self) -> None:
+        """Give the room on the disk back, once closed; blocks for as long as that takes."""
         try:
             shared = self._shared.get_nowait()
         except queue.Empty:  # a call that was left behind has it, and will close the file
-            pass
-        else:
-            _give_up(shared)
-            self._shared.put(shared)
-        self._scratch.close()
+            return
+        _give_up(shared)
+        self._shared.put(shared)
+
+    @property
+    def needs_free(self) -> bool:
+        """Whether there is a file to be closed, unless a call that was left behind has it."""
+        try:
+            shared = self._shared.get_nowait()
+        except queue.Empty:
+            return False
+        needs = shared.file is not None and not shared.file.closed
+        self._shared.put(shared)
+        return needs
 
 
 def _read(path: Path | None, places: Sequence[tuple[int, int]]) -> list[pl.DataFrame]:

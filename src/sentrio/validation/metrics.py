@@ -81,6 +81,15 @@ class Metric(ABC):
         """Give back what the metric of one run holds, such as a file; quick, and called in any case."""
         return
 
+    @property
+    def needs_free(self) -> bool:
+        """Whether :meth:`free` has something to do."""
+        return False
+
+    def free(self) -> None:
+        """Give back, after :meth:`close`, what takes time; runs in a worker thread."""
+        return
+
 
 class ScanMetric(Metric):
     """Something measured by a query of its own on each morsel, because no scalar can hold it."""

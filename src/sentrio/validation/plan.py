@@ -117,6 +117,17 @@ class Phase:
             for metric in group.metrics:
                 metric.close()
 
+    @property
+    def needs_free(self) -> bool:
+        """Whether :meth:`free` has something to do."""
+        return any(metric.needs_free for group in self.groups for metric in group.metrics)
+
+    def free(self) -> None:
+        """Give back, after :meth:`close`, what takes time; runs in a worker thread."""
+        for group in self.groups:
+            for metric in group.metrics:
+                metric.free()
+
 
 class Plan:
     """The checks of some validators on one schema, and their first phase. It holds no state of a run.

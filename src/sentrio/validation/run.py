@@ -41,6 +41,9 @@ _INLINE_BYTES = 2**20
 # A database that does not answer any more is not waited for; up to twice as long after a cancellation.
 _CLOSING_SECONDS = 0.25
 
+# To give up a large file takes the system some time, and a cancelled run does not wait for all of it.
+_FREEING_SECONDS = 0.02
+
 T = TypeVar("T")
 
 logger = logging.getLogger("sentrio.validation")
@@ -110,6 +113,8 @@ class Validation:
             self._phase.close()
             if self.split is not None:
                 self.split.close()
+            if self._phase.needs_free:
+                await clean_up(self._phase.free, seconds=_FREEING_SECONDS)
             await self._close(self.source)
 
     async def _close(self, opened: Source | Reader) -> None:
@@ -184,6 +189,7 @@ class Validation:
     def _turn_to(self, phase: Phase) -> None:
         if phase is not self._phase:
             self._phase.close()
+            self._phase.free()  # of what could not be measured; the rest was given back when it was done
         self._phase, self._states = phase, []
 
     def _make_plan(self, description: Description) -> Plan:

@@ -161,6 +161,7 @@ class Hashes(Metric):
             yield
         state.runs.clear()
         kept.close()
+        kept.free()
         yield
         bits = pl.concat(marks, rechunk=True) if rows else unmarked
         state.marks = Marks(bits, rows + state.dropped)
@@ -170,9 +171,19 @@ class Hashes(Metric):
         return state.marks
 
     def close(self) -> None:
-        """Remove the temporary file."""
+        """Take the name of the temporary file away."""
         if self.kept is not None:
             self.kept.close()
+
+    @property
+    def needs_free(self) -> bool:
+        """Whether there is a file."""
+        return self.kept is not None and self.kept.needs_free
+
+    def free(self) -> None:
+        """Give the room of the file back."""
+        if self.kept is not None:
+            self.kept.free()
 
 
 def _again(hashes: pl.Series) -> pl.Series:
@@ -263,6 +274,7 @@ class Verify(ScanMetric):
         state.repeats = Repeats(failed, first)
         state.pieces.clear()
         self.close()
+        self.free()
 
     def _repeated(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Return those of some rows, sorted by hash, whose values occur more than once."""
@@ -280,5 +292,14 @@ class Verify(ScanMetric):
         return state.repeats
 
     def close(self) -> None:
-        """Remove the temporary file."""
+        """Take the name of the temporary file away."""
         self._rows.close()
+
+    @property
+    def needs_free(self) -> bool:
+        """Whether there is a file."""
+        return self._rows.needs_free
+
+    def free(self) -> None:
+        """Give the room of the file back."""
+        self._rows.free()
