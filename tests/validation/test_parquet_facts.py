@@ -178,6 +178,8 @@ def test_footers_and_rows_agree(
 ) -> None:
     if low is not None and high is not None and (low > high or (low == high and inclusive != "both")):
         low, high = (high, low) if low > high else (low, None)
+    if low is None and high is None:
+        inclusive = "both"  # the others mean nothing without bounds
     dice = random.Random(seed)
     frame = make_frame(columns, rows, dice)
     entries: list[Any] = ["not_null", {"row_count": {"min": 1}}]
@@ -328,6 +330,20 @@ def test_columns_that_can_not_be_where_the_footer_says(tmp_path: Path, capfd: py
         assert result.status == "error"
         assert result.error is not None
         assert result.error.endswith(f"not a readable Parquet file: {problem}")
+    assert capfd.readouterr().err == ""
+
+
+def test_nested_columns_that_lie_beyond_the_end(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "a.parquet"
+    frame = pl.DataFrame({"l": [[i] for i in range(5_000)], "s": [{"x": [i / 7]} for i in range(5_000)]})
+    frame.write_parquet(path, compression="uncompressed")
+    sound = path.read_bytes()
+    end = len(sound) - 8 - footer_size(path)
+    path.write_bytes(sound[:100] + sound[end - 100 :])
+    for name in "ls":
+        result = sentrio.check(path, [{"not_null": {"column": name}}])
+        assert result.error is not None
+        assert result.error.endswith(f"not a readable Parquet file: column {name!r} lies beyond the end of the file")
     assert capfd.readouterr().err == ""
 
 

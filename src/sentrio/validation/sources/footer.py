@@ -58,6 +58,7 @@ class _Column:
     required: bool = False
     width: int = 0  #: bytes of an extreme; 0: extremes are not to be trusted
     signed: bool = True
+    within: str | None = None  #: the wanted column of which it is a leaf
     repeated: bytes = b""  #: the first fields of the chunk before: type, encodings, path and codec seldom change
 
 
@@ -170,22 +171,23 @@ def _columns(elements: list[dict[int, Any]], schema: Mapping[str, pl.DataType]) 
     leaves: list[_Column] = []
     at = 1
 
-    def walk(top: bool) -> None:
+    def walk(within: str | None) -> None:
         nonlocal at
         element = elements[at]
         at += 1
+        name = element[4].decode()
         if children := element.get(5, 0):
             for _ in range(children):
-                walk(False)
+                walk(name if within is None else within)
             return
-        name = element[4].decode()
-        if not top or element.get(3) == _REPEATED or name not in schema:
-            leaves.append(_Column())
+        if within is not None or element.get(3) == _REPEATED or name not in schema:
+            wanted = name if within is None else within
+            leaves.append(_Column(within=wanted if wanted in schema else None))
             return
         leaves.append(_Column(name, element.get(3) == _REQUIRED, *_extremes(element, schema[name])))
 
     for _ in range(elements[0].get(5, 0)):
-        walk(True)
+        walk(None)
     return leaves
 
 
@@ -233,12 +235,13 @@ def _group(data: bytes, at: int, columns: list[_Column], size: float) -> tuple[R
         raise ValueError("a row group without a number of rows")
     chunks = {}
     for column, ((values, begin, length), chunk) in zip(columns, found, strict=True):
+        name = column.name or column.within
+        if column.name is not None and values != rows:
+            raise DamagedFooter(f"column {name!r} has {values:,} values in a row group of {rows:,} rows")
+        if name is not None and (begin < 0 or length < 0 or begin + length > size):
+            raise DamagedFooter(f"column {name!r} lies beyond the end of the file")
         if column.name is None:
             continue
-        if values != rows:
-            raise DamagedFooter(f"column {column.name!r} has {values:,} values in a row group of {rows:,} rows")
-        if begin < 0 or length < 0 or begin + length > size:
-            raise DamagedFooter(f"column {column.name!r} lies beyond the end of the file")
         chunks[column.name] = chunk if chunk.nulls is None or 0 <= chunk.nulls <= rows else Chunk(None)
     return RowGroup(rows, chunks), at + 1
 
