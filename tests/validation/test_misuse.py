@@ -202,7 +202,9 @@ def test_contradictions(entry: Any) -> None:
 
 @pytest.mark.parametrize("bound", ["2026-01-01", dt.date(2026, 1, 1), dt.time(12)])
 def test_a_range_of_dates_is_told_who_can_do_that(bound: Any) -> None:
-    with pytest.raises(OptionValueError, match="min must be a number, got .*; for dates and times there is date_range"):
+    with pytest.raises(
+        OptionValueError, match="min must be a number, got .*; for dates and times there is date_range"
+    ):
         make_validator({"range": {"column": "d", "min": bound}})
 
 
