@@ -257,6 +257,14 @@ def test_bytes_are_counted_as_python_counts_them(byte: bytes) -> None:
         assert csv_chunks.count_of(data, byte) == data.count(byte)
 
 
+def test_a_zero_byte_far_behind_the_beginning_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"a,b\n" + b"1,x\n" * 40_000 + b"2,y\0z\n" + b"3,x\n" * 1000)
+    result = sentrio.check(path, ["not_null"])
+    assert result.status == "error"
+    assert "line 40002 holds a zero byte" in str(result.error), result.error
+
+
 def test_a_quote_that_does_not_end_is_an_error_before_it_fills_the_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
