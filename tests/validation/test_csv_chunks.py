@@ -223,6 +223,31 @@ def test_columns_in_another_order_are_seen_although_the_rows_would_fit(tmp_path:
     assert "3.csv has other columns than 1.csv" in str(result.error), result.error
 
 
+@pytest.mark.parametrize("head", [b'"a\nx",b', b"\na,b", b"\r\n\na,b", b"\xef\xbb\xbfa,b"])
+def test_names_that_are_not_the_first_line_do_not_become_rows(tmp_path: Path, head: bytes) -> None:
+    (tmp_path / "1.csv").write_bytes(head.lstrip(b"\r\n") + b"\n1,x\n")
+    for number in (2, 3):
+        (tmp_path / f"{number}.csv").write_bytes(head + b"\n%d,y\n" % number)
+    assert rows_of(morsels({"path": str(tmp_path / "*.csv")}, 100)) == [(1, "x"), (2, "y"), (3, "y")]
+
+
+@pytest.mark.parametrize(("one", "other"), [(b'"a\nx"', b'"a\ny"'), (b"\na", b"\nb"), (b"a", b"b")])
+def test_other_columns_behind_an_equal_first_line_are_seen(tmp_path: Path, one: bytes, other: bytes) -> None:
+    (tmp_path / "1.csv").write_bytes(one + b"\n1\n")
+    (tmp_path / "2.csv").write_bytes(other + b"\n2\n")
+    result = sentrio.check(str(tmp_path / "*.csv"), [{"row_count": {"min": 0}}])
+    assert result.status == "error"
+    assert "2.csv has other columns than 1.csv" in str(result.error), result.error
+
+
+def test_a_line_that_lacks_fields_is_found_in_whichever_file_it_is(tmp_path: Path) -> None:
+    (tmp_path / "1.csv").write_bytes(b'a,b\n"x\ny",z\n')
+    (tmp_path / "2.csv").write_bytes(b"a,b\n1\n")
+    result = sentrio.check(str(tmp_path / "*.csv"), [{"row_count": {"min": 0}}])
+    assert result.status == "error"
+    assert "2.csv: line 2 has 1 field where 2 are expected" in str(result.error), result.error
+
+
 @pytest.mark.parametrize("byte", [b",", b'"', b"\t", b"|", b"\x01", b" "])
 def test_bytes_are_counted_as_python_counts_them(byte: bytes) -> None:
     dice = random.Random(5)
@@ -230,6 +255,14 @@ def test_bytes_are_counted_as_python_counts_them(byte: bytes) -> None:
     for size in [1, 2, 3, 10, 100, 70_000, 2_000_000]:
         data = b"".join(dice.choices(letters, k=size))
         assert csv_chunks.count_of(data, byte) == data.count(byte)
+
+
+def test_a_zero_byte_far_behind_the_beginning_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"a,b\n" + b"1,x\n" * 40_000 + b"2,y\0z\n" + b"3,x\n" * 1000)
+    result = sentrio.check(path, ["not_null"])
+    assert result.status == "error"
+    assert "line 40002 holds a zero byte" in str(result.error), result.error
 
 
 def test_a_quote_that_does_not_end_is_an_error_before_it_fills_the_memory(

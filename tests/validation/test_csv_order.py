@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 import sentrio
@@ -104,7 +105,7 @@ async def test_a_run_that_may_stop_reads_no_more_than_it_must(tmp_path: Path, sm
 
 async def test_a_fault_of_polars_is_no_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(chunk: Any) -> Any:
-        raise csv_chunks.pl.exceptions.PanicException("called `unwrap` on nothing")
+        raise pl.exceptions.PanicException("called `unwrap` on nothing")
 
     monkeypatch.setattr(csv_chunks.Chunk, "parse", broken)
     result = await sentrio.check_async(written(tmp_path / "a.csv"), ["not_null"])

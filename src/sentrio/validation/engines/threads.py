@@ -300,7 +300,8 @@ class _Run:
                     self._weigh(found.frame)
             else:
                 found = self.reader.read(self.size.wanted)
-            self.done = found is None
+            if found is None:
+                self.done = True  # and never false again: a merge may have stopped the run meanwhile
             return found
 
     def _weigh(self, frame: pl.DataFrame) -> None:
