@@ -105,7 +105,7 @@ async def test_a_run_that_was_broken_off_has_an_error(monkeypatch: pytest.Monkey
     def interrupted(self: object, rows: int) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sentrio.validation.sources.csv_chunks.ChunkReader.read", interrupted)
+    monkeypatch.setattr("sentrio.validation.sources.csv_chunks.ChunkReader.cut", interrupted)
     (tmp_path / "a.csv").write_text("x\n1\n")
     result = await sentrio.check_async(tmp_path / "a.csv", ["not_null"])
     assert result.status == "error"
