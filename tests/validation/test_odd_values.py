@@ -301,3 +301,10 @@ def test_a_column_may_have_any_name_but_one() -> None:
     (found,) = check(pl.DataFrame({"__sentrio_row__": [1]}), "not_null")
     assert found.outcome == "error"
     assert found.message == "rows are numbered in a column '__sentrio_row__'; rename the one of that name"
+
+
+def test_repeated_dates_that_python_has_no_value_for_are_shown() -> None:
+    days = pl.Series("d", [2932897] * 2, dtype=pl.Int32).cast(pl.Date)
+    (check,) = sentrio.check(days.to_frame(), ["unique"]).report.checks
+    assert check.failed_count == 2
+    assert [item.values for item in check.sample] == [{"d": "+10000-01-01"}] * 2

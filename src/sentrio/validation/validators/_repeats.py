@@ -19,6 +19,7 @@ import polars as pl
 
 from sentrio.validation.external import HashedRows, Piece
 from sentrio.validation.metrics import Metric, ScanMetric
+from sentrio.validation.values import python_rows
 
 # A mark takes a bit. With more of them than values few rows are let through by mistake; the most take 32 MB.
 _MARKS_PER_VALUE = 4
@@ -268,7 +269,7 @@ class Verify(ScanMetric):
             del part  # the next one is read before this name stands for it
             failed += int(repeated[_COUNT].cast(pl.UInt64).sum())
             shown = repeated.bottom_k(_SHOWN_ROWS, by=_ROW).select(_ROW, *self._columns)
-            rows = [*first, *((row[0], tuple(row[1:])) for row in shown.iter_rows())]
+            rows = [*first, *((row[0], tuple(row[1:])) for row in python_rows(shown))]
             first = heapq.nsmallest(_SHOWN_ROWS, rows, key=lambda row: row[0])
             yield
         state.repeats = Repeats(failed, first)
