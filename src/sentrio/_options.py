@@ -65,8 +65,19 @@ class OptionsMeta(ABCMeta):
             ]
             for name in required[len(args) :]:
                 if name not in options:
+                    _check_given(cls, options)
                     raise OptionValueError(owner_of(cls), name, f"option {name!r} is missing")
         return super().__call__(*args, **options)
+
+
+def _check_given(cls: Any, options: Mapping[str, Any]) -> None:
+    """Check the options that are there, one by one, so that none of their faults hides behind one that is missing."""
+    blank = cls.__new__(cls)
+    for field in attrs.fields(cls):
+        name = field.alias or field.name
+        if name in options and field.validator is not None:
+            value = options[name] if field.converter is None else field.converter(options[name])
+            field.validator(blank, field, value)
 
 
 def _refuse(owner: Any, field: attrs.Attribute[Any], value: object, allowed: str) -> None:
@@ -102,11 +113,11 @@ def text(*, empty: bool = False) -> AttrsValidator:
     return check
 
 
-def texts(*, minimum: int = 0) -> AttrsValidator:
-    """Allow a tuple of texts, none of them twice."""
+def texts(*, minimum: int = 0, empty: bool = False) -> AttrsValidator:
+    """Allow a tuple of texts, none of them twice; by default none of them empty."""
 
     def check(owner: Any, field: attrs.Attribute[Any], value: object) -> None:
-        if not isinstance(value, tuple) or not all(isinstance(item, str) and item for item in value):
+        if not isinstance(value, tuple) or not all(isinstance(item, str) and (item or empty) for item in value):
             _refuse(owner, field, value, "a list of names")
         assert isinstance(value, tuple)
         if len(set(value)) < len(value):

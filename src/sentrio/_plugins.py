@@ -31,6 +31,7 @@ class Registry(Generic[T]):
         self.group = f"sentrio.{kind}s"
         self._built_in: dict[str, type[T]] = {}
         self._added: dict[str, type[T]] = {}
+        self._broken: dict[str, PluginError] = {}
 
     def build_in(self, classes: Iterable[type[T]]) -> None:
         """Add classes of sentrio's own, whose names nobody else can take."""
@@ -74,7 +75,9 @@ class Registry(Generic[T]):
             return found
         points = tuple(entry_points(group=self.group, name=name))
         if not points:
-            raise UnknownNameError(self.kind, name, self.names())
+            installed = {point.value for point in entry_points(group=self.group)}
+            broken = tuple(str(fault) for value, fault in self._broken.items() if value in installed)
+            raise UnknownNameError(self.kind, name, self.names(), broken)
         return self._loaded(name, points)
 
     def _loaded(self, name: str, points: tuple[EntryPoint, ...]) -> type[T]:
@@ -85,8 +88,11 @@ class Registry(Generic[T]):
             raise self._fault(point, f"several packages offer it: {others}; uninstall all but one")
         try:
             loaded: Any = point.load()
-        except Exception as exc:
-            raise self._fault(point, f"importing it raised {type(exc).__name__}: {exc}") from exc
+        except (Exception, SystemExit) as exc:  # somebody's module may raise anything
+            # A module offers more names than those of its entry points, and they will be asked for.
+            fault = self._broken[point.value] = self._fault(point, f"importing it raised {type(exc).__name__}: {exc}")
+            raise fault from exc
+        self._broken.pop(point.value, None)
         if isinstance(loaded, ModuleType):
             self.adopt(loaded)
             loaded = self._added.get(name, loaded)

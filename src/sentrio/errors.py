@@ -120,16 +120,24 @@ class OptionValueError(SentrioError, ValueError):
 
 
 class UnknownNameError(SentrioError, LookupError):
-    """A name that nobody registered, with the nearest one that somebody did."""
+    """A name that nobody registered, with the nearest one that somebody did.
 
-    def __init__(self, kind: str, name: str, known: Sequence[str]) -> None:
-        super().__init__(kind, name, tuple(known))
+    :param broken: what could not be imported, and so may be where the name is defined; one text each
+    """
+
+    def __init__(self, kind: str, name: str, known: Sequence[str], broken: Sequence[str] = ()) -> None:
+        super().__init__(kind, name, tuple(known), tuple(broken))
         self.kind = kind
         self.name = name
         self.known = tuple(known)
+        self.broken = tuple(broken)
 
     def __str__(self) -> str:
-        return f"unknown {self.kind} {self.name!r}{suggestion(self.name, self.known)}"
+        hint = suggestion(self.name, self.known)
+        if self.broken:
+            near = hint if "did you mean" in hint else ""
+            hint = f"{near or ';'} perhaps because {'; '.join(self.broken)}"
+        return f"unknown {self.kind} {self.name!r}{hint}"
 
 
 class UnknownCheckpointError(UnknownNameError):

@@ -5,7 +5,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import anyio
 import httpx
 import pytest
 from tests.async_core._server import (
@@ -109,23 +108,12 @@ async def test_is_tried_again_if_method_and_source_allow(source: Path) -> None:
         assert server.count("/once") == 1
 
 
-async def test_its_timeout_is_for_each_piece() -> None:
-    async def slowly() -> AsyncIterator[bytes]:
-        for _ in range(8):
-            await anyio.sleep(0.05)
-            yield b"x" * 10
-
+async def test_a_server_that_does_not_answer_or_read_is_given_up() -> None:
     async with serving() as server, AsyncHTTPClient(QUICK, timeout=0.3) as client:
-        url = server.on("/u", echo)
-        assert (await async_upload(url, slowly(), client)).content == b"x" * 80
         for behaviour in (stall(), stall(read=False)):
-            with pytest.raises(HTTPTimeoutError, match=r"POST .*/s failed at attempt 1: waiting"):
+            with pytest.raises(HTTPTimeoutError, match=r"POST .*/s failed at attempt 1: .* longer than 0\.3 s"):
                 await async_upload(server.on("/s", behaviour), b"x" * 30_000_000, client)
         assert client.statistics().in_use == 0
-    policy = RetryPolicy(total_timeout=0.2)
-    async with serving() as server, AsyncHTTPClient(policy) as client:
-        with pytest.raises(HTTPTimeoutError, match=r"its total of 0\.2 s ran out"):
-            await async_upload(server.on("/u", echo), slowly(), client)
 
 
 async def test_a_server_that_hangs_up_in_the_middle_is_named(source: Path) -> None:

@@ -663,3 +663,46 @@ def test_cancelled_anywhere_stream_leaves_nothing(backend: Backend) -> None:
 def test_a_scheduler_can_be_used_by_itself() -> None:
     assert issubclass(TaskPriority, int)
     assert AsyncRunner(3).scheduler.max_concurrent == TaskScheduler(3).max_concurrent == 3
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio", ("asyncio", {"use_uvloop": True})])
+async def test_work_that_cancels_its_own_task_loses_no_result(anyio_backend: object) -> None:
+    """Many pieces of work share a task of the runner's; whoever cancels it means his own piece."""
+
+    async def cancel_the_task_itself(*_: object) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(0)
+
+    async def number(value: int) -> int:
+        return value
+
+    async with AsyncRunner(max_workers=1) as runner:
+        results = await runner.gather([cancel_the_task_itself(), number(1), number(2)], return_exceptions=True)
+        assert isinstance(results[0], asyncio.CancelledError)
+        assert results[1:] == [1, 2]
+        with pytest.raises(asyncio.CancelledError):
+            await runner.gather([number(1), cancel_the_task_itself(), number(2)])
+        async with runner.stream(cancel_the_task_itself, [1, 2]) as items:
+            with pytest.raises(asyncio.CancelledError):
+                await anext(items)
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio", ("asyncio", {"use_uvloop": True})])
+async def test_a_native_cancellation_of_the_caller_ends_all_work(anyio_backend: object) -> None:
+    ended = []
+
+    async def work() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.append(1)
+
+    async with AsyncRunner(max_workers=2) as runner:
+        task = asyncio.ensure_future(runner.gather([work(), work(), work()], return_exceptions=True))
+        await anyio.wait_all_tasks_blocked()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert ended == [1, 1]

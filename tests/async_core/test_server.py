@@ -43,11 +43,12 @@ async def test_reads_bodies() -> None:
 
 
 async def test_misbehaves() -> None:
-    async with serving() as server, httpx.AsyncClient(timeout=0.3) as client:
+    async with serving() as server, httpx.AsyncClient(timeout=60) as client:
+        hasty = httpx.Timeout(60, read=0.3)
         with pytest.raises(httpx.ReadTimeout):
-            await client.get(server.on("/stall", stall()))
+            await client.get(server.on("/stall", stall()), timeout=hasty)
         with pytest.raises(httpx.ReadTimeout):
-            await client.get(server.on("/half", break_off(b"abcd", 2, "stall")))
+            await client.get(server.on("/half", break_off(b"abcd", 2, "stall")), timeout=hasty)
         with pytest.raises(httpx.ReadError):
             await client.get(server.on("/reset", break_off(b"abcd", 2, "reset")))
         with pytest.raises(httpx.RemoteProtocolError):

@@ -102,6 +102,6 @@ def test_a_cancelled_run_ends_soon_and_uses_no_cpu(name: str, cancel: Any, large
         return elapsed, time.process_time() - cpu
 
     elapsed, cpu = anyio.run(main, backend=name)
-    assert elapsed < 2.0
+    assert elapsed < 9.0
     assert cpu < 0.15
     assert thread_statistics().running == 0

@@ -382,3 +382,22 @@ def test_an_ordinary_run_logs_no_warning(penguins: dict[str, object], caplog: py
         sentrio.check(penguins, ["not_null"])
     records = [record for record in caplog.records if record.name.startswith("sentrio")]
     assert [record.levelname for record in records] == ["INFO", "DEBUG", "INFO"]
+
+
+async def test_a_progress_that_is_no_function_is_refused_before_anything_is_read() -> None:
+    checkpoint = Checkpoint("a", "no/such/file.csv", ["not_null"])
+    with pytest.raises(OptionValueError, match="Checkpoint: on_progress must be a function, got 'tqdm'"):
+        await checkpoint.run_async(on_progress="tqdm")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_an_interruption_in_a_thread_is_raised_as_it_is(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Polars raises it in the thread that computes, and a task group would wrap it."""
+    monkeypatch.setenv("SENTRIO_BACKEND", backend)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sentrio.validation.run.Validation._measure", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        Checkpoint("a", pl.DataFrame({"a": range(20_000)}), ["not_null"], morsel_rows=5_000).run()

@@ -22,6 +22,7 @@ import pytest
 from tests.checkpoint._running import Gate, checkpoint, until
 
 from sentrio import AsyncBaseTrigger, Checkpoint, CheckpointPool, CheckpointResult, TriggerConfig, TriggerResult
+from sentrio.checkpoint.pool import run_checkpoints_parallel
 from sentrio.checkpoint.registry import register_checkpoint, unregister_checkpoint
 from sentrio.checkpoint.runner import AsyncCheckpointRunner, AsyncRunnerConfig, run_checkpoint_async
 from sentrio.checkpoint.triggers import TriggerWatch
@@ -555,6 +556,7 @@ def test_signals_stop_a_blocking_run_gracefully(backend: Backend, number: signal
     process = subprocess.Popen(
         [sys.executable, "-c", SERVICE, "60" if again else "0.3"],
         stdout=subprocess.PIPE, text=True, env=environment,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # whoever started us may ignore it  # noqa: PLW1509
     )  # fmt: skip
     assert process.stdout is not None
     assert process.stdout.readline() == "running\n"
@@ -797,3 +799,49 @@ async def test_one_bad_trigger_ends_no_runner(monkeypatch: pytest.MonkeyPatch) -
                     break
     assert [str(error).strip("'") for error in errors] == ["the broker is down", "the topic is not there"]
     assert runner.get_stats()["trigger_errors"] == 2
+
+
+async def cancel_the_task_itself(*_: object) -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+    await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio", ("asyncio", {"use_uvloop": True})])
+async def test_a_run_that_cancels_its_own_task_ends_no_other_and_is_told(anyio_backend: object) -> None:
+    """The task is the runner's, and neither its caller nor its runner is cancelled."""
+    triggers = [HandTrigger(), HandTrigger()]
+    runner = AsyncCheckpointRunner()
+    runner.add_checkpoint(checkpoint("bad", on_complete=cancel_the_task_itself, triggers=triggers[:1]))
+    runner.add_checkpoint(checkpoint("good", triggers=triggers[1:]))
+    statuses = {}
+    async with runner:
+        for trigger in triggers:
+            trigger.fire()
+            with anyio.fail_after(20):
+                (result,) = await runner.get_results_async(timeout=20)
+            statuses[result.checkpoint_name] = str(result.status)
+        assert runner.get_stats()["running"]
+    assert statuses == {"bad": "error", "good": "success"}
+    bad = [checkpoint("bad", cancel_the_task_itself), checkpoint("bad", on_complete=cancel_the_task_itself)]
+    for one in bad:
+        with pytest.raises(asyncio.CancelledError):
+            await run_checkpoints_parallel([checkpoint("good"), one])
+
+
+def test_the_end_of_the_event_loop_is_no_error_of_triggers_and_runs(caplog: pytest.LogCaptureFixture) -> None:
+    async def forget() -> None:
+        gate = Gate()
+        runner = AsyncCheckpointRunner()
+        runner.add_checkpoint(checkpoint("c", gate, gate, triggers=[HandTrigger(run_immediately=True)]))
+        runner.add_checkpoint(checkpoint("idle", triggers=[HandTrigger()]))
+        await runner.start_async()
+        await gate.until(inside=2)
+        forgotten.append(runner)
+
+    forgotten: list[AsyncCheckpointRunner] = []
+    asyncio.run(forget())
+    stats = forgotten[0].get_stats()
+    assert (stats["trigger_errors"], stats["completed_runs"], stats["running"]) == (0, 0, False)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]

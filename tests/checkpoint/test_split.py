@@ -11,7 +11,6 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from hypothesis import strategies as st
 
 import sentrio
 from sentrio import Checkpoint, Split
+from sentrio.checkpoint.names import own_name
 from sentrio.checkpoint.params import fill_path
 from sentrio.errors import ConfigurationError, OptionValueError, UnknownOptionError
 from sentrio.testing import Backend, cancel_everywhere
@@ -330,11 +330,11 @@ checkpoints:
     split: {valid: "clean/{checkpoint}-{date}.csv", failing: "bad/{{x}}.parquet"}
 """
     file.write_text(text)
-    today = f"{datetime.now(UTC):%Y-%m-%d}"
     result = sentrio.load_config(file).checkpoints["or/ders"].run()
     assert result.split is not None
+    day = result.run_time.date()
     assert [Path(path).relative_to(tmp_path).as_posix() for path in result.split.paths.values()] == [
-        f"clean/or_ders-{today}.csv", "bad/{x}.parquet"
+        f"clean/{own_name('or/ders')}-{day}.csv", "bad/{x}.parquet"
     ]  # fmt: skip
     assert all(Path(path).exists() for path in result.split.paths.values())
     assert "Split" in str(sentrio.checkpoint.formats.renderer("html")([result], exit_code=0))

@@ -438,3 +438,25 @@ def test_verbose_runs_say_what_they_do(sentrio: Any) -> None:
     assert "INFO sentrio.checkpoint [penguins_size" in done.err
     assert "DEBUG sentrio.validation" in done.err
     assert "INFO" not in sentrio("check", PENGUINS).err
+
+
+def test_validate_says_everything_at_once(sentrio: Any, tmp_path: Path) -> None:
+    (tmp_path / "sentrio.yaml").write_text(
+        "checkpoints:\n  a:\n    data_source: d.csv\n    fail_on: x\n    validators: [nul]\n"
+        "  b:\n    data_source: d.csv\n    validators: [null]\n    actions:\n      - store: {path: x}\n"
+        "      - store: {path: '${SENTRIO_UNSET}'}\n"
+        "  c: {data_source: d.csv}\n"
+    )
+    done = sentrio("validate")
+    assert done.code == 2
+    assert [line.partition(": ")[0] for line in done.err.splitlines()] == [
+        "sentrio.yaml:4:5  checkpoints.a.fail_on",
+        "sentrio.yaml:5:18  checkpoints.a.validators[0]",
+        "sentrio.yaml:11:9  checkpoints.b.actions[1]",
+        "sentrio.yaml:12:6  checkpoints.c",
+    ]
+    (tmp_path / "sentrio.yaml").write_text(
+        "checkpoints:\n  b: {data_source: d.csv, validators: [null]}\n  c: {data_source: d.csv}\n"
+    )
+    assert sentrio("validate", "b").code == 0
+    assert sentrio("validate", "c").err.startswith("sentrio.yaml:3:6  checkpoints.c: there are no validators")

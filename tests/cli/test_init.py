@@ -6,6 +6,7 @@ import datetime as dt
 import decimal
 import math
 import tempfile
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,48 @@ def test_values_that_later_rows_bring_are_read_as_text(tmp_path: Path) -> None:
     text, result = run_what_is_written(tmp_path, tmp_path / "late.csv")
     assert result.passed
     assert 'data_source: {path: "late.csv", schema: {number: string, empty: string}}' in text
+
+
+def test_it_says_how_texts_are_written(tmp_path: Path) -> None:
+    lines = [
+        f"{i},2026-01-{i % 28 + 1:02},2026-01-01T00:{i % 60:02},u{i}@example.org,10.0.0.{i}\n" for i in range(150)
+    ]
+    lines += ["150,,,,nobody\n"]
+    (tmp_path / "log.csv").write_text("id,day,at,mail,host\n" + "".join(lines))
+    text, result = run_what_is_written(tmp_path, tmp_path / "log.csv")
+    assert result.passed
+    for column, kind in (("day", "date"), ("at", "datetime"), ("mail", "email")):
+        assert f"      - format: {{column: {column}, kind: {kind}, severity: medium}}\n" in text
+    assert "      # host: no format, since 1 of 151 rows failed\n" in text
+
+
+def test_dates_are_no_set_of_texts(tmp_path: Path) -> None:
+    (tmp_path / "days.csv").write_text("day,code\n" + "2026-01-01,new\n2026-01-02,paid\n" * 5)
+    text, result = run_what_is_written(tmp_path, tmp_path / "days.csv")
+    assert result.passed
+    assert text.count("in_set") == text.count("kind: date,") == 1
+
+
+def test_decimals_have_a_range(tmp_path: Path) -> None:
+    prices = [Decimal("0.10"), Decimal("1.00"), None]
+    pl.DataFrame({"price": prices}, schema={"price": pl.Decimal(10, 2)}).write_parquet(tmp_path / "prices.parquet")
+    text, result = run_what_is_written(tmp_path, tmp_path / "prices.parquet")
+    assert result.passed
+    assert "range: {column: price, min: 0.01, max: 1.09, severity: medium}" in text
+    assert "type: {column: price, dtype: number, severity: medium}" in text
+
+
+def test_what_turns_the_direction_of_writing_is_escaped(tmp_path: Path) -> None:
+    pl.DataFrame({"\u202eamount": [1, 2]}).write_parquet(tmp_path / "odd.parquet")
+    text, result = run_what_is_written(tmp_path, tmp_path / "odd.parquet")
+    assert result.passed
+    assert "\u202e" not in text
+
+
+def test_one_column_may_be_several(tmp_path: Path) -> None:
+    (tmp_path / "semi.csv").write_text("id;amount\n1;2\n")
+    text, _ = run_what_is_written(tmp_path, tmp_path / "semi.csv")
+    assert """# one column: if ';' separates several, give --source 'separator: ";"'""" in text
 
 
 def test_a_url_is_written_as_it_is_and_names_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

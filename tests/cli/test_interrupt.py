@@ -17,8 +17,8 @@ import pytest
 
 pytestmark = pytest.mark.endurance
 
-# So many that a run which nobody ends takes far longer than any test waits.
-RULES = [rf"regex: {{column: text, pattern: '^([0-9]+)+@(e|x|a|m|p|l){{{n},}}\.com$'}}" for n in range(1, 61)]
+# So many that a run which nobody ends takes long, and yet a morsel does not.
+RULES = [rf"regex: {{column: text, pattern: '^([0-9]+)+@(e|x|a|m|p|l){{{n},}}\.com$'}}" for n in range(1, 13)]
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +39,9 @@ def test_a_signal_ends_it_with_its_code_and_the_terminal_intact(
     command = [sys.executable, "-m", "sentrio", "check", str(huge), "--backend", backend]
     command += [text for rule in RULES for text in ("-V", rule)]
     process = subprocess.Popen(
-        command, stdin=secondary, stdout=secondary, stderr=secondary, close_fds=True, start_new_session=True
-    )
+        command, stdin=secondary, stdout=secondary, stderr=secondary, close_fds=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # whoever started us may ignore it  # noqa: PLW1509
+    )  # fmt: skip
     os.close(secondary)
     seen = b""
     deadline = time.monotonic() + 60
@@ -63,7 +64,8 @@ def test_a_signal_ends_it_with_its_code_and_the_terminal_intact(
     assert b"5000000/5000000" not in seen
     assert seen.count(b"\x1b[?25l") == seen.count(b"\x1b[?25h")  # the cursor is back
     assert b"Traceback" not in seen
-    assert seen.rstrip().endswith(b"interrupted")
+    # On a busy machine a morsel may be left behind, and is named.
+    assert b"interrupted" in seen[seen.rindex(b"\x1b[?25h") :]
 
 
 def test_an_error_that_ctrl_c_has_become_while_modules_are_imported(

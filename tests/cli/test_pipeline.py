@@ -313,7 +313,9 @@ def test_faults_of_checkpoints_and_pipeline_are_told_together(tmp_path: Path) ->
     (tmp_path / "sentrio.yaml").write_text(text.replace("'{site}.csv'", "x"))
     with pytest.raises(library.SentrioError) as caught:
         library.load_config(tmp_path / "sentrio.yaml")
-    assert [problem.path for problem in caught.value.problems] == ["checkpoints.orders.validators[0].range"]  # type: ignore[attr-defined]
+    found = caught.value.problems  # type: ignore[attr-defined]
+    assert [each.path for each in found] == ["checkpoints.orders.validators[0].range", "pipeline"]
+    assert "retry_count" in found[1].message
     (tmp_path / "sentrio.yaml").write_text(CHECKED.replace('"{site}.csv"', "orders.csv"))
     with pytest.raises(
         library.SentrioError, match="8:3  pipeline: the data_source of checkpoint 'orders' has no {site}"

@@ -59,9 +59,16 @@ def running(tmp_path: Path) -> Iterator[Callable[[], list[int]]]:
         os.kill(pid, signal.SIGKILL)
 
 
+def hear_signals() -> None:
+    """Whoever started the tests may ignore them, as shells do for what runs in the background."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def start(tmp_path: Path, *arguments: str, **options: Any) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "sentrio", "pipeline", *SITES, *arguments]
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL, **options}
+    options.setdefault("preexec_fn", hear_signals)
     return subprocess.Popen(command, cwd=tmp_path, **options)
 
 
@@ -159,8 +166,10 @@ def test_nobody_has_to_watch(tmp_path: Path) -> None:
 def test_after_a_kill_resume_runs_what_had_not_finished(tmp_path: Path) -> None:
     """Sites note that they ran before they end; one that was finished is not run again, and none is left out."""
     sites = [f"site {number}" for number in range(30)]
-    text = """pipeline: {command: [sh, -c, 'sleep 0.05; echo "$1" >> done', -, "{site}"], job_log: jobs, max_concurrent_sites: 2}"""
-    (tmp_path / "sentrio.yaml").write_text(text)
+    # The later ones wait, so that the run can not end before it is killed.
+    program = 'sleep 0.05; case "$1" in *1?|*2?) until test -e go; do sleep 0.02; done;; esac; echo "$1" >> done'
+    config = {"command": ["sh", "-c", program, "-", "{site}"], "job_log": "jobs", "max_concurrent_sites": 2}
+    (tmp_path / "sentrio.yaml").write_text(json.dumps({"pipeline": config}))
     command = [sys.executable, "-m", "sentrio", "pipeline", *sites]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     done, jobs = tmp_path / "done", tmp_path / "jobs"
@@ -171,7 +180,7 @@ def test_after_a_kill_resume_runs_what_had_not_finished(tmp_path: Path) -> None:
     process.wait()
     finished = {json.loads(line)["site"] for line in jobs.read_text().splitlines()[1:] if line.endswith("}")}
     assert 0 < len(finished) < len(sites)
-    time.sleep(1)  # what ran is nobody's child now, and ends by itself
+    (tmp_path / "go").touch()  # what ran is nobody's child now, and ends by itself
     ended = subprocess.run(
         [*command, "--resume", "--format", "json"], cwd=tmp_path, capture_output=True, timeout=60, check=True
     )

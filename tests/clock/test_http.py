@@ -71,6 +71,19 @@ async def test_chance_spreads_the_waits() -> None:
     assert 1.2 < max(gaps) <= 1.5
 
 
+@pytest.mark.parametrize(
+    "text", ["soon", "-1", "1.5", "³", "Sun, 99 Nov 2026 00:00:00 GMT", f"1 Jan {10**20} 00:00:00 GMT"]
+)
+async def test_nonsense_in_retry_after_does_not_count(text: str) -> None:
+    async def busy(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(503, headers=[(b"Retry-After", text.encode())])
+
+    transport = Transport(busy, status(200))
+    async with transport.client(RetryPolicy(jitter=0)) as client:
+        assert (await client.get("http://h/")).status_code == 200
+    assert transport.gaps() == [1]
+
+
 async def test_retry_after_wins_over_the_backoff_and_its_cap() -> None:
     later = format_datetime(datetime(2026, 1, 1, 0, 5, tzinfo=UTC), usegmt=True)
     now = format_datetime(datetime(2026, 1, 1, 0, 0, tzinfo=UTC), usegmt=True)

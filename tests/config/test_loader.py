@@ -227,3 +227,64 @@ def test_files_that_can_not_be_read(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("[1]")
     with pytest.raises(ConfigurationError, match="a configuration is a mapping"):
         sentrio.load_config(tmp_path / "a.yaml")
+
+
+def test_everything_that_is_wrong_comes_out_at_once(load: object) -> None:
+    text = """\
+checkpoints:
+  orders:
+    data_source: {path: d.csv, sep: ';', schema: {a: intger, b: sting, c: date}, encoding: utf-9}
+    timeout_seconds: -1
+    fail_on: hihg
+    execution_strategy: {concurrent: {max_concurency: 2}}
+    validators:
+      - nul
+      - range: {colum: a, mostyl: 1, severity: hgh, min: x, max: 3}
+      - in_set: {column: 3, mostyl: 0.5}
+      - in_set: {vlaues: [3], mostly: 2}
+      - not_null: {mostly: 0.5}
+    actions:
+      - store: {pth: x, format: jsn, partition_by: week}
+    triggers:
+      - schedule: {interval_minutes: -1, max_runs: -2}
+      - corn: {expression: x}
+    split: {valid: a.xyz, faling: b.csv}
+  customers:
+    fail_on: nothing
+    tags: 3
+    validators: [unique: {column: [a]}]
+  fine: {data_source: d.csv, validators: [null]}
+pipeline: {timeout: -1, async_settings: {semaphore_limit: 0, x: 3}, checkpoint: ordrs}
+"""
+    found = [problem.removeprefix("sentrio.yaml:") for problem in problems(load, text)]
+    keys = {
+        "3:32": "sep", "3:51": "intger", "3:62": "sting", "3:82": "encoding", "4:5": "timeout_seconds", "5:5": "fail_on",
+        "6:39": "max_concurency", "8:9": "nul", "9:17": "colum", "9:27": "mostyl", "9:38": "severity", "9:53": "min",
+        "10:9": "values", "10:18": "column", "10:29": "mostyl", "11:18": "vlaues", "11:31": "mostly",
+        "14:17": "pth", "14:25": "format", "14:38": "partition_by", "16:20": "interval_minutes", "16:42": "max_runs",
+        "17:9": "corn", "18:13": "valid", "18:27": "faling", "19:3": "data_source", "20:5": "fail_on", "21:5": "tags",
+        "22:27": "column", "24:12": "timeout", "24:42": "max_concurrent_sites", "24:62": "x", "24:81": "ordrs",
+    }  # fmt: skip
+    places = [problem.partition("  ")[0] for problem in found]
+    assert [place for place in places if place not in {"19:3", "20:5"}] == [
+        place for place in keys if place not in {"19:3", "20:5"}
+    ]
+    for problem, key in zip(found, keys.values(), strict=True):
+        assert key in problem
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ("data_source: {path: d.xyz, sep: x}\n    fail_on: x", ["path", "sep", "fail_on"]),
+        ("data_source: {pth: d.csv, sheet: []}\n    fail_on: x", ["pth", "sheet", "fail_on"]),
+        ("data_source: d.csv\n    fail_fast: true\n    split: {valid: a.csv, failing: 3}", ["failing", "fail_fast"]),
+        ("data_source: ${SENTRIO_UNSET}\n    fail_on: x", ["SENTRIO_UNSET", "fail_on"]),
+        ("data_source: d.csv\n    validators: [{range: {min: 5, max: 3, severity: x}}]", ["severity", "no number"]),
+    ],
+)
+def test_what_is_left_out_is_not_said_to_be_missing(load: object, options: str, expected: list[str]) -> None:
+    found = problems(load, f"checkpoints:\n  o:\n    {options}\n")
+    assert len(found) == len(expected), found
+    text = "\n".join(found)
+    assert all(each in text for each in expected), text

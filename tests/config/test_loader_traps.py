@@ -36,7 +36,7 @@ def test_what_is_wrong_in_defaults_is_said_once_and_there(here: Path) -> None:
         "defaults:\n  where: ${SENTRIO_UNSET}\n  fail_on: hihg\n  validators: [nul]\ncheckpoints:\n"
         "  a: {data_source: a.csv}\n  b: {data_source: b.csv}\n"
     )
-    assert [line.split("  ")[0] for line in problems("s.yaml", text)] == ["s.yaml:2:10", "s.yaml:4:16"]
+    assert [line.split("  ")[0] for line in problems("s.yaml", text)] == ["s.yaml:2:10", "s.yaml:3:3", "s.yaml:4:16"]
     found = problems("s.yaml", text.replace("  where: ${SENTRIO_UNSET}\n", "").replace("[nul]", "[null]"))
     assert len(found) == 1
     assert found[0].startswith("s.yaml:2:3  defaults.fail_on: fail_on must be one of")

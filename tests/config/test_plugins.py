@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -221,3 +223,38 @@ def test_names_that_nobody_knows_get_the_nearest_of_all(tmp_path: Path) -> None:
         make_validator("vat_numbr")
     with pytest.raises(OptionValueError, match="an entry must be a name"):
         make_validator(3)
+
+
+def test_names_of_a_plugin_that_can_not_be_imported_say_so(tmp_path: Path) -> None:
+    (tmp_path / "broken_rules.py").write_text("raise RuntimeError('no luck')")
+    plugin, rule, near, action = problems(
+        configuration(tmp_path, "[broken_rules]", "[zzz, rnage]", "[yyy: {url: 'https://h/SECRET'}]")
+    )
+    why = "perhaps because plugin 'broken_rules' can not be imported (RuntimeError: no luck)"
+    assert plugin.startswith("1:11 plugins[0]: plugin 'broken_rules' can not be imported (RuntimeError: no luck); ")
+    assert rule == f"5:18 checkpoints.c.validators[0]: unknown validator 'zzz'; {why}"
+    assert near == f"5:23 checkpoints.c.validators[1]: unknown validator 'rnage'; did you mean 'range'? {why}"
+    assert action == f"6:15 checkpoints.c.actions[0]: unknown action 'yyy'; {why}"
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"), [("half", "raise RuntimeError('no luck')"), ("less", "raise SystemExit('no luck')")]
+)
+def test_names_of_a_package_that_can_not_be_imported_say_so(tmp_path: Path, name: str, fault: str) -> None:
+    """A module that is offered under one name brings others along."""
+    module = tmp_path / f"{name}_broken.py"
+    module.write_text(fault)
+    installed(tmp_path, name, {"sentrio.validators": {name: f"{name}_broken"}})
+    with pytest.raises(PluginError, match="importing it raised .*: no luck"):
+        make_validator(name)
+    with pytest.raises(UnknownNameError) as caught:
+        make_validator(f"{name}-positive")
+    why = f"perhaps because validator {name!r} can not be used (package {name!r}, "
+    assert why in str(caught.value)
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)  # noqa: S301
+    module.write_text(RULES.format(name=name))
+    importlib.invalidate_caches()
+    make_validator(name)
+    make_validator(f"{name}-positive")
+    with pytest.raises(UnknownNameError, match="unknown validator 'nothing'; known are"):
+        make_validator("nothing")

@@ -62,7 +62,6 @@ def test_what_can_not_be_compared_is_told_of_the_condition() -> None:
 @pytest.mark.parametrize(
     ("entry", "said"),
     [
-        ({"range": {"inclusive": "left"}}, "inclusive 'left' has no meaning without"),
         (
             {"drift": {"reference": FRAME, "method": "js", "threshold": 1.5}},
             "threshold of js must be a number from 0",

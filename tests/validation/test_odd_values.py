@@ -291,3 +291,13 @@ def test_a_check_that_raises_at_any_time_takes_no_other_one_down(good: int) -> N
     first, second = check(pl.Series([1, 2, None]), {"expression": {"condition": condition}}, "not_null")
     assert first.outcome == ("error" if asked > good else "failed")
     assert (second.outcome, second.failed_count) == ("failed", 1)
+
+
+def test_a_column_may_have_any_name_but_one() -> None:
+    for name in ("__sentrio_value__", "__sentrio_shown__", "__sentrio_hash__", "m0", "literal", "", "x" * 5_000):
+        frame = pl.DataFrame({name: [1, 3, 2, None], "other": [1, 1, 1, 1]})
+        entries: list[Any] = [{"monotonic": {"column": name}}, {"unique": {"columns": [name, "other"]}}]
+        assert failing(frame, *entries, {"foreign_key": {"column": name, "reference": [1]}}) == [[2], [], [1, 2]]
+    (found,) = check(pl.DataFrame({"__sentrio_row__": [1]}), "not_null")
+    assert found.outcome == "error"
+    assert found.message == "rows are numbered in a column '__sentrio_row__'; rename the one of that name"

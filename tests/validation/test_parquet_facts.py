@@ -178,6 +178,8 @@ def test_footers_and_rows_agree(
 ) -> None:
     if low is not None and high is not None and (low > high or (low == high and inclusive != "both")):
         low, high = (high, low) if low > high else (low, None)
+    if low is None and high is None:
+        inclusive = "both"  # the others mean nothing without bounds
     dice = random.Random(seed)
     frame = make_frame(columns, rows, dice)
     entries: list[Any] = ["not_null", {"row_count": {"min": 1}}]
@@ -331,6 +333,20 @@ def test_columns_that_can_not_be_where_the_footer_says(tmp_path: Path, capfd: py
     assert capfd.readouterr().err == ""
 
 
+def test_nested_columns_that_lie_beyond_the_end(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "a.parquet"
+    frame = pl.DataFrame({"l": [[i] for i in range(5_000)], "s": [{"x": [i / 7]} for i in range(5_000)]})
+    frame.write_parquet(path, compression="uncompressed")
+    sound = path.read_bytes()
+    end = len(sound) - 8 - footer_size(path)
+    path.write_bytes(sound[:100] + sound[end - 100 :])
+    for name in "ls":
+        result = sentrio.check(path, [{"not_null": {"column": name}}])
+        assert result.error is not None
+        assert result.error.endswith(f"not a readable Parquet file: column {name!r} lies beyond the end of the file")
+    assert capfd.readouterr().err == ""
+
+
 def test_extremes_without_an_order_or_cut_short_are_not_known(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     table = pa.table({"i": [1, 2, 3], "t": [LONG, LONG, LONG], "x": [1.0, math.nan, 2.0]})
@@ -421,3 +437,25 @@ def test_what_a_cut_found_holds_beyond_its_morsel(tmp_path: Path, monkeypatch: p
         result = sentrio.check(path, entries, morsel_rows=10)
     assert result.report.checks[0].failed_count == 20
     assert [item.row for item in result.report.checks[0].sample] == [620, 621, 622, 623, 624]
+
+
+def test_rows_in_several_files_are_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each query opens each of its files anew, so that a filter of its own does not pay there."""
+    asked: list[pl.LazyFrame] = []
+    count = cuts._count
+
+    def counted(condition: pl.Expr, frame: pl.LazyFrame) -> int:
+        asked.append(frame)
+        return count(condition, frame)
+
+    monkeypatch.setattr(cuts, "_count", counted)
+    entries = ["not_null", {"in_set": {"column": "t", "values": ["a"]}}, {"mean": {"column": "x", "min": 0}}]
+    for name in "ab":
+        pl.DataFrame({"t": ["a", "b"] * 500, "x": [1.0] * 1000}).write_parquet(tmp_path / f"{name}.parquet")
+    with facts(True):
+        one = sentrio.check(tmp_path / "a.parquet", entries, sample_failures=0)
+        assert asked, "one file is asked by a filter"
+        asked.clear()
+        both = sentrio.check(tmp_path, entries, sample_failures=0)
+    assert not asked
+    assert [result.report.checks[2].failed_count for result in (one, both)] == [500, 1000]

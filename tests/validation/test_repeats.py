@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import errno
 import tempfile
+import threading
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import _naive as naive
 import anyio
+import anyio.to_thread
 import polars as pl
 import pytest
 from _running import CUTS, Cut, column, run
@@ -20,6 +23,8 @@ from hypothesis import strategies as st
 import sentrio
 from sentrio.testing import Backend, cancel_everywhere
 from sentrio.validation import external
+from sentrio.validation import run as validation_run
+from sentrio.validation.engines.threads import run_morsels
 from sentrio.validation.sources.scratch import Scratch
 from sentrio.validation.validators import _repeats
 
@@ -168,6 +173,8 @@ def test_cancelled_anywhere_it_leaves_no_file(scratch: Path, backend: Backend) -
 
 
 def test_a_full_disk_is_an_error_of_the_check_alone(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hashes stay in memory then, but the values that may repeat can be large."""
+
     def full(self: Scratch, suffix: str) -> Any:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -175,3 +182,187 @@ def test_a_full_disk_is_an_error_of_the_check_alone(scratch: Path, monkeypatch: 
     first, second = run(pl.DataFrame({"x": ["a"] * 30}), ["unique", "not_null"], ONE).checks
     assert (first.outcome, second.outcome) == ("error", "passed")
     assert "No space left on device" in first.message
+    (check,) = run(pl.DataFrame({"x": range(1_000)}), ["unique"], Cut("frame", 100, 2, 5)).checks
+    assert (check.outcome, check.evaluated_count) == ("passed", 1_000)
+
+
+class FullSoon(BytesIO):
+    """A file on a disk that is full after some bytes, which also says so when the file is closed."""
+
+    left = 0
+
+    def write(self, data: Any) -> int:
+        self.left -= len(data)
+        if self.left < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(data)
+
+    def close(self) -> None:
+        super().close()
+        if self.left < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_what_was_written_before_the_disk_was_full_counts(scratch: Path) -> None:
+    rows = external.HashedRows("hash", 100, needs_file=False)
+    frames = [pl.DataFrame({"hash": pl.int_range(i, 100, 10, eager=True).hash().sort()}) for i in range(10)]
+    pieces = [rows.add(frame) for frame in frames[:4]]
+    shared = rows._shared.get()
+    assert shared.file is not None
+    written, shared.file = shared.file, FullSoon()
+    rows._shared.put(shared)
+    pieces += [rows.add(frame) for frame in frames[4:]]
+    assert [piece.frame is None for piece in pieces] == [True] * 4 + [False] * 6
+    found = pl.concat([part for part in rows.parts(pieces) if part is not None and part.height])
+    assert found["hash"].equals(pl.int_range(100, eager=True).hash().sort().alias("hash"))
+    rows.close()
+    rows.free()
+    written.close()
+    assert not list(scratch.iterdir())
+
+
+def test_each_part_holds_a_range_of_leading_bits(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(external, "_PIECES_READ", 3)
+    rows = external.HashedRows("hash", 1_000)
+    frames = [pl.DataFrame({"hash": pl.int_range(i, 1_000, 10, eager=True).hash().sort()}) for i in range(10)]
+    pieces = [rows.add(frame) for frame in frames]
+    assert rows.count & (rows.count - 1) == 0
+    steps = list(rows.parts(pieces))
+    parts = [part for part in steps if part is not None]
+    assert len(parts) == rows.count > 4
+    assert len(steps) == 4 * len(parts)  # ten pieces of each, three in a step
+    for number, part in enumerate(parts):
+        assert part["hash"].is_sorted()
+        assert set(part["hash"] // (2**64 // rows.count)) <= {number}
+    assert sum(part.height for part in parts) == 1_000
+    rows.close()
+    rows.free()
+
+
+def test_hashes_wait_in_a_file(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory holds no more of them however many rows there are."""
+    monkeypatch.setattr(external, "_KEPT_BYTES", 2_000)
+    pieces: list[external.Piece] = []
+    add = external.HashedRows.add
+
+    def watched(self: external.HashedRows, frame: pl.DataFrame) -> external.Piece:
+        pieces.append(add(self, frame))
+        return pieces[-1]
+
+    monkeypatch.setattr(external.HashedRows, "add", watched)
+    (check,) = run(pl.DataFrame({"x": range(10_000)}), ["unique"], Cut("frame", 100, 2, 5)).checks
+    assert (check.outcome, check.evaluated_count) == ("passed", 10_000)
+    assert 0 < sum(piece.frame.estimated_size() for piece in pieces if piece.frame is not None) <= 2_000
+    assert not list(scratch.iterdir())
+
+
+@pytest.mark.parametrize("run_length", [1, 2, 7, 1_000])
+def test_hashes_in_runs_of_any_length(scratch: Path, monkeypatch: pytest.MonkeyPatch, run_length: int) -> None:
+    monkeypatch.setattr(_repeats, "_RUN", run_length)
+    frame = pl.DataFrame({"x": [*range(50), 7, 7, 7, 49, *[None] * 5]})
+    for nulls_equal, failed in ((False, 6), (True, 11)):
+        (check,) = run(frame, [{"unique": {"nulls_equal": nulls_equal}}], Cut("frame", 20, 2, 5)).checks
+        assert check.failed_count == failed
+
+
+def test_one_value_in_many_rows_takes_two_hashes(scratch: Path) -> None:
+    """Else the part that holds its hash would hold all rows, and take its time."""
+    hashes = _repeats.Hashes(("x",), nulls_equal=False).begin(None)
+    state = hashes.state([pl.Series([5] * 1_000 + [6] + [9] * 2, dtype=pl.UInt64)])
+    assert (state.values, state.dropped) == (5, 998)
+    for _ in hashes.work(state):
+        pass
+    marks = hashes.finish(state)
+    assert marks is not None
+    assert marks.rows == 1_002
+    hashes.close()
+
+
+def test_who_was_left_behind_does_not_go_on(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that a cancelled run could not wait for keeps no processor busy."""
+    monkeypatch.setattr(_repeats, "_RUN", 10)
+    hashes = _repeats.Hashes(("x",), nulls_equal=False).begin(None)
+    values = [pl.int_range(100, eager=True).hash()]
+    assert len(hashes.state(values).runs) == 10
+    hashes.close()
+    hashes.free()
+    assert not hashes.state(values).runs
+    verify = _repeats.Verify(("x",), False, _repeats.Marks(pl.repeat(True, 2, eager=True), 100))
+    frame = pl.LazyFrame({"x": [1] * 100}).with_row_index("row")
+    assert verify.scan(frame, "row").pieces
+    verify.close()
+    verify.free()
+    assert not verify.scan(frame, "row").pieces
+
+
+async def test_runs_at_once_of_one_checkpoint_keep_their_hashes_apart(scratch: Path) -> None:
+    """They share a plan, and a file of one must not end with the other."""
+    checkpoint = sentrio.Checkpoint("a", pl.DataFrame({"x": range(200)}), ["unique"], morsel_rows=10)
+    results: list[sentrio.CheckpointResult] = []
+
+    async def once() -> None:
+        results.append(await checkpoint.run_async())
+
+    async with anyio.create_task_group() as tg:
+        for _ in range(3):
+            tg.start_soon(once)
+    assert [result.passed for result in results] == [True] * 3
+    assert not list(scratch.iterdir())
+
+
+async def test_slices_are_smaller_where_hashes_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several copies of a hash of each row are there for a moment."""
+    found: list[float] = []
+
+    async def watched(*args: Any, size: Any, **more: Any) -> None:
+        found.append(size.most_bytes / size.bytes_per_row)
+        await run_morsels(*args, size=size, **more)
+
+    monkeypatch.setattr(validation_run, "run_morsels", watched)
+    frame = pl.DataFrame({"x": range(20_000)})
+    for rule in ("not_null", "unique"):
+        assert (await sentrio.check_async(frame, [rule])).passed
+    plain, hashed = found
+    assert hashed * 4 < plain
+    assert hashed <= 2**20
+
+
+async def test_a_large_file_does_not_hold_up_who_cancels(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To close the last handle of a removed file is what frees its blocks, and that is not done in the event loop."""
+    closing, closed, go_on = threading.Event(), threading.Event(), threading.Event()
+    give_up = external._give_up
+
+    def slow(shared: external._Shared) -> None:
+        closing.set()
+        assert go_on.wait(60)
+        give_up(shared)
+        closed.set()
+
+    monkeypatch.setattr(external, "_give_up", slow)
+    checkpoint = sentrio.Checkpoint("a", pl.DataFrame({"x": range(1_000)}), ["unique"], morsel_rows=10)
+    with anyio.CancelScope() as scope:
+
+        def look(progress: sentrio.Progress) -> None:
+            if progress.rows > 500:
+                scope.cancel()
+
+        await checkpoint.run_async(on_progress=look)
+    assert scope.cancelled_caught
+    assert not list(scratch.iterdir())  # its name is gone already
+    assert closing.is_set()
+    assert not closed.is_set()
+    go_on.set()
+    assert await anyio.to_thread.run_sync(closed.wait, 60)
+
+
+@given(frame=tables(), cut=CUTS)
+@settings(max_examples=30)
+def test_hashes_of_several_columns_tell_them_apart(frame: pl.DataFrame, cut: Cut) -> None:
+    """Also of columns that hold the same, or the same the other way round."""
+    twin = frame.select("t", "n", t2="t", n2="n")
+    hashes = twin.select(h=_repeats.hashed(pl, ["t", "n"]), g=_repeats.hashed(pl, ["t2", "n2"]))
+    assert hashes["h"].equals(hashes["g"].alias("h"))
+    both = twin.with_columns(hashes["h"]).unique()
+    assert both["h"].n_unique() == both.height
+    swapped = pl.DataFrame({"a": [1, 2, 3, 3], "b": [2, 1, 3, 4]}).select(h=_repeats.hashed(pl, ["a", "b"]))
+    assert swapped["h"].n_unique() == 4

@@ -105,8 +105,8 @@ async def test_a_run_that_was_broken_off_has_an_error(monkeypatch: pytest.Monkey
     def interrupted(self: object, rows: int) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sentrio.validation.sources.csv_chunks.ChunkReader.cut", interrupted)
-    (tmp_path / "a.csv").write_text("x\n1\n")
-    result = await sentrio.check_async(tmp_path / "a.csv", ["not_null"])
+    monkeypatch.setattr("sentrio.validation.sources.frames.BatchReader.read", interrupted)
+    (tmp_path / "a.ndjson").write_text('{"x": 1}\n')
+    result = await sentrio.check_async(tmp_path / "a.ndjson", ["not_null"])
     assert result.status == "error"
     assert "not read to its end: a SIGINT broke off what Polars did" in str(result.error)

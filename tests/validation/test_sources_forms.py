@@ -229,7 +229,7 @@ def test_frames_of_pandas(rows: int) -> None:
     mixed: list[Any] = ["secret", *range(rows - 1)]
     assert (
         errors(frame.assign(b=mixed))
-        == f"DataFrame[{rows}x2]: it can not be taken over: values of several types in 'b'"
+        == f"DataFrame[{rows}x2]: it can not be taken over: values of several types, or of one that Arrow has not, in 'b'"
     )
     frame.columns = pd.Index(["a", "a"])
     assert "two of its columns have the same name" in errors(frame)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-__all__ = ("Reader", "described", "tool_table")
+__all__ = ("Reader", "described", "in_order", "tool_table")
 
 import os
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sentrio._environment import Environment
 from sentrio._yaml.document import EMPTY, parse
 from sentrio._yaml.nodes import Key, MappingNode, Node, ScalarNode, from_plain, to_plain
-from sentrio.errors import ConfigurationError, Problem, suggestion
+from sentrio.errors import ConfigurationError, OptionValueError, Problem, UnknownOptionError, suggestion
+
+T = TypeVar("T")
 
 # One wrong file may be wrong in every line; nobody reads further than this.
 _MOST_PROBLEMS = 100
@@ -34,14 +36,18 @@ class Reader:
 
     def note(self, path: str, message: str, node: Node | None) -> None:
         """Note a problem with a node."""
-        line, column = (None, None) if node is None else (node.line, node.column)
-        problem = Problem(path, self.environment.hidden(message), self.name, line, column)
+        problem = self.problem(path, message, node)
         self.notes += 1
         # What is wrong in `defaults`, or behind an alias, is met again by each that uses it.
         if problem not in self.problems:
             self.problems.append(problem)
         if len(self.problems) >= _MOST_PROBLEMS:
             self.finish()
+
+    def problem(self, path: str, message: str, node: Node | None) -> Problem:
+        """Return a problem with a node, and note it nowhere."""
+        line, column = (None, None) if node is None else (node.line, node.column)
+        return Problem(path, self.environment.hidden(message), self.name, line, column)
 
     def finish(self) -> None:
         """Raise what was noted, in the order of the file; do nothing if there is nothing.
@@ -50,7 +56,7 @@ class Reader:
         """
         if not self.problems:
             return
-        problems = sorted(self.problems, key=lambda each: (each.line or 0, each.column or 0))
+        problems = in_order(self.problems)
         if len(problems) >= _MOST_PROBLEMS:
             problems.append(Problem("", "there may be more problems; these are the first", self.name))
         raise ConfigurationError(problems)
@@ -114,6 +120,67 @@ class Reader:
             return text
 
         return to_plain(node, fill)
+
+    def made(
+        self,
+        make: Callable[[dict[str, Any]], T],
+        options: dict[str, Any],
+        locate: Callable[[UnknownOptionError | OptionValueError], tuple[tuple[str, ...], str, Node]],
+        *,
+        incomplete: bool = False,
+    ) -> T | None:
+        """Make something of options; note everything that is wrong with them, and return ``None`` if something is.
+
+        An option with a fault is left out, to see what is wrong with the others.
+
+        :param options: as they were given; they are changed
+        :param locate: tells what an error is about: the keys that lead to it in ``options``, none if it is about
+            nothing that was given; and the path and the node to name
+        :param incomplete: something that was given is not among them, since a problem with it was noted
+        """
+        noted: list[str] = []
+        left_out: set[str] = set()
+        while True:
+            try:
+                result = make(options)
+            except (UnknownOptionError, OptionValueError) as exc:
+                keys, path, node = locate(exc)
+                # What is said once something was left out may be because of that.
+                missing = exc.problem.startswith(f"option {exc.option!r} is missing") and exc.option not in left_out
+                misspelt = any(f"did you mean {exc.option!r}" in problem for problem in noted)
+                certain = not incomplete and (not noted or (missing and not misspelt))
+                if certain or _holds(options, keys):
+                    self.note(path, exc.problem, node)
+                    noted.append(exc.problem)
+                while keys and not _holds(options, keys):
+                    keys = keys[:-1]  # without what was left out of it, the whole is of no use
+                if not keys:
+                    return None
+                _leave_out(options, keys)
+                left_out.add(keys[-1])
+            else:
+                return None if noted else result
+
+
+def in_order(problems: Iterable[Problem]) -> list[Problem]:
+    """Return problems in the order of the file."""
+    return sorted(problems, key=lambda each: (each.line or 0, each.column or 0))
+
+
+def _holds(options: dict[str, Any], keys: tuple[str, ...]) -> bool:
+    """Tell whether keys lead to something in options."""
+    if not keys or keys[0] not in options:
+        return False
+    below = options[keys[0]]
+    return len(keys) == 1 or (isinstance(below, dict) and _holds(below, keys[1:]))
+
+
+def _leave_out(options: dict[str, Any], keys: tuple[str, ...]) -> None:
+    *outer, last = keys
+    for key in outer:
+        options[key] = dict(options[key])  # a value of `defaults` is shared
+        options = options[key]
+    del options[last]
 
 
 def described(node: Node | None) -> str:

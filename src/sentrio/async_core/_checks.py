@@ -12,6 +12,7 @@ __all__ = (
     "known_options",
     "number_from_environment",
     "require_async",
+    "require_callback",
     "require_coroutine",
 )
 
@@ -133,6 +134,15 @@ def require_coroutine(function: str, coro: object) -> None:
         name = getattr(coro, "__name__", None)
         hint = f"; call the function: {function}({name}())" if name else ""
         raise TypeError(f"{function} needs a coroutine object, got {coro!r}{hint}")
+
+
+def require_callback(owner: str, name: str, value: object) -> None:
+    """Check that ``value`` can be called, or is ``None``.
+
+    :raises OptionValueError: if not
+    """
+    if value is not None and not callable(value):
+        raise OptionValueError(owner, name, f"{name} must be a function, got {value!r}")
 
 
 def has_begun(coro: object) -> bool:

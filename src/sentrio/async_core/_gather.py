@@ -16,17 +16,13 @@ import anyio.lowlevel
 from sentrio.async_core._checks import close_coroutine, has_begun, require_coroutine
 from sentrio.async_core._isolated import isolated
 from sentrio.async_core._slots import Slots, Ticket, innermost
+from sentrio.async_core.background import cancelled_from_outside
 from sentrio.async_core.scheduler import TaskPriority
 from sentrio.async_core.telemetry import span
 from sentrio.errors import RunnerClosedError
 
 # Coroutines that never wait must not hold the event loop for longer than this.
 _HOLD_SECONDS = 0.005
-
-
-def cancelled_from_outside() -> bool:
-    """Tell whether the current task is being cancelled by a scope around it."""
-    return anyio.current_effective_deadline() == float("-inf")
 
 
 class Turns:

@@ -7,7 +7,7 @@ iterators, and :meth:`ResponseBody.aclose` ends the whole chain.
 
 from __future__ import annotations
 
-__all__ = ("RequestBody", "ResponseBody", "track_iterators")
+__all__ = ("RequestBody", "ResponseBody", "require_decoded", "track_iterators")
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import suppress
@@ -20,6 +20,9 @@ import httpx
 
 # Ending a chain of generators reads from a connection that is closed: this is only against a fault in there.
 _CLEANUP_SECONDS = 2.0
+
+# How a content begins that gzip has made, and each further one that was added to it.
+_GZIP = b"\x1f\x8b"
 
 
 @attrs.define(eq=False)
@@ -113,14 +116,31 @@ class ResponseBody(httpx.AsyncByteStream):
                     await anext(iterator)
 
 
+def require_decoded(response: httpx.Response) -> None:
+    """Check that nothing is missing of a compressed content that was read; httpx takes what there is for the whole.
+
+    :raises httpx.RemoteProtocolError: if it breaks off
+    :raises httpx.DecodingError: if it has several parts, since httpx decodes the first only
+    """
+    decoder = getattr(response, "_decoder", None)
+    for each in getattr(decoder, "children", (decoder,)):
+        inner = getattr(each, "decompressor", None)  # zlib's, which knows where its content ends
+        if response.num_bytes_downloaded and not getattr(inner, "eof", True):
+            raise httpx.RemoteProtocolError("the compressed content breaks off", request=response.request)
+        if getattr(inner, "unused_data", b"").startswith(_GZIP):
+            problem = "the compressed content has several parts, of which only the first can be read"
+            raise httpx.DecodingError(problem, request=response.request)
+
+
 async def _translating(
-    pieces: AsyncGenerator[Any, None], translate: Callable[[Exception], Exception]
+    response: httpx.Response, pieces: AsyncGenerator[Any, None], translate: Callable[[Exception], Exception]
 ) -> AsyncGenerator[Any, None]:
-    """Decode as httpx does, with our error for what can not be decoded."""
+    """Decode as httpx does, with our error for what can not be decoded, or not to its end."""
     try:
         async for piece in pieces:
             yield piece
-    except httpx.DecodingError as exc:
+        require_decoded(response)
+    except (httpx.DecodingError, httpx.RemoteProtocolError) as exc:
         error = translate(exc)
         raise error from error.__cause__
 
@@ -142,7 +162,7 @@ def track_iterators(
             generator: AsyncGenerator[Any, None] = method(*args, **options)
             opened.append(generator)
             if decodes and translate is not None:
-                generator = _translating(generator, translate)
+                generator = _translating(response, generator, translate)
                 opened.append(generator)
             return generator
 

@@ -16,7 +16,7 @@ import anyio
 import attrs
 import httpx
 
-from sentrio.async_core._http_body import RequestBody, ResponseBody, track_iterators
+from sentrio.async_core._http_body import RequestBody, ResponseBody, require_decoded, track_iterators
 from sentrio.async_core._http_errors import (
     CircuitRefused,
     ErrorStatus,
@@ -239,7 +239,7 @@ class Answer:
         self.scope.deadline = self.call._until(self.call.timeout)
 
     async def _read_whole(self) -> None:
-        """Read the body as httpx does; but where it can not be decoded, leave no iterator halfway."""
+        """Read the body as httpx does; but where it can not be decoded, to its end, leave no iterator halfway."""
         response = self.response
         close: Any = None
         if "content-encoding" in response.headers:
@@ -248,6 +248,8 @@ class Answer:
             close = track_iterators(response)
         try:
             await response.aread()
+            if close is not None:
+                require_decoded(response)
         except BaseException:
             with anyio.CancelScope(shield=True, deadline=anyio.current_time() + _CLEANUP_SECONDS):
                 try:

@@ -16,7 +16,7 @@ import attrs
 import httpx
 
 from sentrio.async_core._atomic import Replacement, naming
-from sentrio.async_core._checks import check_count, check_number
+from sentrio.async_core._checks import check_count, check_number, require_callback
 from sentrio.async_core._http_call import Answer, Call, status_error
 from sentrio.async_core._http_client import AsyncHTTPClient, opened
 from sentrio.async_core._http_errors import ProtocolFailed, TimedOut
@@ -27,9 +27,6 @@ from sentrio.async_core.threads import call_sync
 from sentrio.errors import ChecksumError, HTTPRequestError
 
 _bytes = metric_counter("sentrio.http.download.bytes")
-
-# How a file begins that gzip has made, and each further one that was added to it.
-_GZIP = b"\x1f\x8b"
 
 Progress = Callable[[int, int | None], Awaitable[object] | object]
 
@@ -94,15 +91,11 @@ async def async_download(
     algorithm, expected = _parse_checksum(checksum)
     check_count("chunk_size", chunk_size)
     check_number("min_bytes_per_second", min_bytes_per_second)
+    require_callback("async_download", "progress", progress)
     check_options("async_download", options)
-    options.setdefault("follow_redirects", True)
-    headers = httpx.Headers(options.get("headers"))
-    # Lengths and ranges are those of what travels, so let that be the file itself.
-    headers.setdefault("Accept-Encoding", "identity")
-    options["headers"] = headers
     async with opened(client) as loading:
         download = _Download(
-            call=loading.call("GET", url, **options),
+            call=loading.call("GET", url, **_for_a_file(options)),
             algorithm=algorithm,
             expected=expected,
             progress=progress,
@@ -113,6 +106,15 @@ async def async_download(
             await download.save(destination)
             current.set_attribute("http.request.resend_count", download.call.attempts - 1)
     return download.result(Path(destination))
+
+
+def _for_a_file(options: RequestOptions) -> RequestOptions:
+    options.setdefault("follow_redirects", True)
+    headers = httpx.Headers(options.get("headers"))
+    # Lengths and ranges are those of what travels, so let that be the file itself.
+    headers.setdefault("Accept-Encoding", "identity")
+    options["headers"] = headers
+    return options
 
 
 def _parse_checksum(checksum: str | None) -> tuple[str, str]:
@@ -282,8 +284,6 @@ class _Download:
         except HTTPRequestError as exc:
             failure = exc
         await self._write()
-        if failure is None and encoded and (problem := _undecoded(response)):
-            failure = self._failure(problem)
         if failure is not None:
             return failure
         if self.total is not None and self.received != self.total:
@@ -324,18 +324,6 @@ class _Download:
             answer = self.progress(self.received + self.waiting, self.total)
             if inspect.isawaitable(answer):
                 await answer
-
-
-def _undecoded(response: httpx.Response) -> str:
-    """Return what is missing of a compressed content; httpx takes what there is of it for the whole."""
-    decoder = getattr(response, "_decoder", None)
-    for each in getattr(decoder, "children", (decoder,)):
-        inner = getattr(each, "decompressor", None)  # zlib's, which knows where its content ends
-        if response.num_bytes_downloaded and not getattr(inner, "eof", True):
-            return "the compressed content breaks off"
-        if getattr(inner, "unused_data", b"").startswith(_GZIP):
-            return "the compressed content has several parts, of which only the first can be read"
-    return ""
 
 
 class _Speed:

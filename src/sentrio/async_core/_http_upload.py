@@ -14,7 +14,7 @@ import anyio
 import attrs
 import httpx
 
-from sentrio.async_core._checks import check_count
+from sentrio.async_core._checks import check_count, require_callback
 from sentrio.async_core._http_client import AsyncHTTPClient, opened
 from sentrio.async_core._http_settings import RequestOptions, check_options
 from sentrio.async_core._thread_steps import GRACE_SECONDS, acquire
@@ -68,12 +68,8 @@ async def async_upload(
     :raises TypeError: if the source is of another type
     """
     check_count("chunk_size", chunk_size)
-    check_options("async_upload", options)
-    for name in ("content", "data", "files", "json"):
-        if name in options:
-            raise TypeError(f"async_upload sends its source as the body; it takes no {name}")
-    if not isinstance(source, str | os.PathLike | bytes | bytearray | memoryview | AsyncIterable):
-        raise TypeError(f"source must be a path, bytes, or an async iterable of bytes, got {source!r}")
+    require_callback("async_upload", "progress", progress)
+    _check_source(source, options)
     body = _Body(source, chunk_size, progress)
     headers = httpx.Headers(options.get("headers"))
     if field is not None:
@@ -95,6 +91,15 @@ async def async_upload(
             return response
     finally:
         await body.aclose()
+
+
+def _check_source(source: object, options: RequestOptions) -> None:
+    check_options("async_upload", options)
+    for name in ("content", "data", "files", "json"):
+        if name in options:
+            raise TypeError(f"async_upload sends its source as the body; it takes no {name}")
+    if not isinstance(source, str | os.PathLike | bytes | bytearray | memoryview | AsyncIterable):
+        raise TypeError(f"source must be a path, bytes, or an async iterable of bytes, got {source!r}")
 
 
 @attrs.define(eq=False)

@@ -23,9 +23,9 @@ import anyio.lowlevel
 from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from sentrio.async_core._gather import cancelled_from_outside
 from sentrio.async_core._isolated import isolated
 from sentrio.async_core._slots import Slots, innermost
+from sentrio.async_core.background import cancelled_from_outside
 from sentrio.async_core.scheduler import TaskPriority
 from sentrio.async_core.telemetry import span
 from sentrio.errors import ClosedError

@@ -254,12 +254,15 @@ class StreamIterator(Generic[T_co]):
             if not isinstance(exc, GeneratorExit):  # whoever closes this coroutine does not let it await
                 await self._fail(exc)
             raise
-        self._busy = False
-        self._report()
-        await self.aclose()
+        await self._finish()
         if take is None:
             raise StopAsyncIteration
         return None
+
+    async def _finish(self) -> None:
+        self._busy = False
+        self._report()
+        await self.aclose()
 
     async def _fail(self, exc: BaseException) -> None:
         self._busy = False

@@ -17,9 +17,8 @@ import anyio
 import anyio.abc
 import attrs
 
-from sentrio.async_core._gather import cancelled_from_outside
 from sentrio.async_core._stream_engine import Source, StreamIterator
-from sentrio.async_core.background import BackgroundTask
+from sentrio.async_core.background import BackgroundTask, cancelled_from_outside
 
 # How far each source of a merge may run ahead of the reader: enough to spare most of the task switches.
 _AHEAD = 16

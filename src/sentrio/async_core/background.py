@@ -24,10 +24,12 @@ __all__ = (
     "BackgroundTask",
     "async_background",
     "async_run",
+    "cancelled_from_outside",
     "current_task_id",
     "default_backend",
     "is_being_cancelled",
     "loop_time_is_virtual",
+    "native_cancellation",
     "postpone_cancellation",
 )
 
@@ -319,7 +321,7 @@ def postpone_cancellation() -> None:
 
     A cancel scope does so by itself. What asyncio's ``task.cancel()`` has asked for is said only once.
     """
-    if anyio.current_effective_deadline() == float("-inf"):
+    if cancelled_from_outside():
         return
     with suppress(RuntimeError):
         task = asyncio.current_task()
@@ -328,18 +330,31 @@ def postpone_cancellation() -> None:
             task.cancel()
 
 
+def cancelled_from_outside() -> bool:
+    """Tell whether the current task is being cancelled by a scope around it.
+
+    This is what a task asks that belongs to a task group of ours: whoever cancels the caller, with ``task.cancel()``
+    too, reaches it by the group's scope. Code that calls ``task.cancel()`` on such a task itself cancels nobody but
+    its own piece of work. To let that pass would end the group in silence, and all results with it.
+    """
+    return anyio.current_effective_deadline() == float("-inf")
+
+
 def is_being_cancelled() -> bool:
     """Tell whether somebody cancels the current task: a scope around it, or asyncio's ``task.cancel()``.
 
-    If nobody does, a ``CancelledError`` is what code has raised by itself, as it happens where a task is awaited that
-    was cancelled.
+    This is what code asks that may run in its caller's own task. If nobody does, a ``CancelledError`` is what code
+    has raised by itself, as it happens where a task is awaited that was cancelled.
     """
-    if anyio.current_effective_deadline() == float("-inf"):
-        return True
+    return cancelled_from_outside() or native_cancellation()()
+
+
+def native_cancellation() -> Callable[[], bool]:
+    """Return what tells, in other tasks too, whether asyncio's ``task.cancel()`` was called on the current one."""
+    task: asyncio.Task[Any] | None = None
     with suppress(RuntimeError):
         task = asyncio.current_task()
-        return task is not None and task.cancelling() > 0
-    return False
+    return lambda: task is not None and task.cancelling() > 0
 
 
 def loop_time_is_virtual() -> bool:

@@ -193,17 +193,8 @@ async def call_sync(
 
     if limiter is None:
         limiter = anyio.to_thread.current_default_thread_limiter()
-    post = loop_poster()
-    if executor is None or isinstance(executor, ThreadPoolExecutor):
-        context = contextvars.copy_context()
-        # It says which event loop runs, and none does in the thread: the function may run one of its own.
-        if current_async_library_cvar is not None:
-            context.run(current_async_library_cvar.set, None)
-        bound: Callable[[], T] = _Bound(context.run, (func, *args))
-    else:
-        bound = _Bound(func, args)  # picklable if the function and its arguments are
-
-    call = _Call(bound, _name(func), post, anyio.Event(), limiter)
+    bound = _with_context(func, args) if executor is None else _for_executor(func, args, executor)
+    call = _Call(bound, _name(func), loop_poster(), anyio.Event(), limiter)
     await limiter.acquire_on_behalf_of(call)
     _running.add(call)
     try:
@@ -226,6 +217,20 @@ async def call_sync(
             await _wait_after_cancellation(call, abandon_after)
         raise
     return call.unwrap()  # type: ignore[no-any-return]
+
+
+def _with_context(func: Callable[..., T], args: tuple[Any, ...]) -> Callable[[], T]:
+    context = contextvars.copy_context()
+    # It says which event loop runs, and none does in the thread: the function may run one of its own.
+    if current_async_library_cvar is not None:
+        context.run(current_async_library_cvar.set, None)
+    return _Bound(context.run, (func, *args))
+
+
+def _for_executor(func: Callable[..., T], args: tuple[Any, ...], executor: Executor) -> Callable[[], T]:
+    if isinstance(executor, ThreadPoolExecutor):
+        return _with_context(func, args)
+    return _Bound(func, args)  # picklable if the function and its arguments are
 
 
 def loop_poster() -> Callable[..., None]:

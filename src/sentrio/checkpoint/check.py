@@ -12,7 +12,7 @@ from typing import Any
 from anyio.from_thread import start_blocking_portal
 
 from sentrio.async_core.background import default_backend
-from sentrio.checkpoint.checkpoint import Checkpoint, loop_is_running
+from sentrio.checkpoint.checkpoint import Checkpoint, loop_is_running, plain_interruption
 from sentrio.checkpoint.result import CheckpointResult
 from sentrio.errors import OptionValueError, RunningLoopError
 
@@ -43,7 +43,7 @@ def check(data: Any, validators: Sequence[Any], **checkpoint_options: Any) -> Ch
         return checkpoint.run()
     if not _in_notebook():
         raise RunningLoopError("sentrio.check()", "sentrio.check_async()")
-    with start_blocking_portal(default_backend()) as portal:
+    with plain_interruption(), start_blocking_portal(default_backend()) as portal:
         future = portal.start_task_soon(checkpoint.run_async)
         try:
             result: CheckpointResult = future.result()

@@ -6,7 +6,8 @@ __all__ = ("Checkpoint",)
 
 import datetime as dt
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import anyio.lowlevel
 import attrs
 
 from sentrio import _options as options
+from sentrio.async_core._checks import require_callback
 from sentrio.async_core.background import default_backend
 from sentrio.checkpoint.actions import AsyncExecutable, make_action
 from sentrio.checkpoint.names import own_name
@@ -87,8 +89,7 @@ def _split_or_none(owner: Any, field: attrs.Attribute[Any], value: object) -> No
 
 
 def _callback(owner: Any, field: attrs.Attribute[Any], value: object) -> None:
-    if value is not None and not callable(value):
-        raise OptionValueError("Checkpoint", field.name, f"{field.name} must be a function, got {value!r}")
+    require_callback("Checkpoint", field.name, value)
 
 
 @attrs.define(eq=False, repr=False)
@@ -174,7 +175,8 @@ class Checkpoint(metaclass=options.OptionsMeta):
 
     def __attrs_post_init__(self) -> None:
         self._label = self.source().label  # a bad data source is an error now, not when it runs
-        self.split_targets("0", dt.datetime.now(dt.UTC))
+        if (targets := self.split_targets("0", dt.datetime.now(dt.UTC))) is not None:
+            targets.check()
         self.validators = self._make_validators(self.validators)
         self.actions = [make_action(entry, self.base_dir) for entry in self.actions]
         self.triggers = [make_trigger(entry) for entry in self.triggers]
@@ -229,7 +231,7 @@ class Checkpoint(metaclass=options.OptionsMeta):
             for kind, template in (("valid", self.split.valid), ("failing", self.split.failing))
             if template is not None
         }
-        return SplitTargets(paths=paths, severity=severity)
+        return SplitTargets(paths=paths, severity=severity, data_source=self.data_source, base=self.base_dir)
 
     def add_action(self, action: Any) -> Checkpoint:
         """Add an action, given as in ``actions``; return the checkpoint itself."""
@@ -243,14 +245,20 @@ class Checkpoint(metaclass=options.OptionsMeta):
 
     def validate(self) -> list[str]:
         """Return what is wrong with the configuration, as far as can be told without reading data."""
-        problems = [] if self.validators else ["there are no validators, so a run could tell nothing"]
+        return [problem for _, problem in self._faults()]
+
+    def _faults(self) -> list[tuple[tuple[str, int], str]]:
+        """Return what is wrong, and with which item of which option."""
+        faults = []
+        if not self.validators:
+            faults.append((("validators", 0), "there are no validators, so a run could tell nothing"))
         try:
             self.execution_strategy.check(len(self.actions))
         except OptionValueError as exc:
-            problems.append(str(exc))
-        for action in self.actions:
-            problems += getattr(action, "validate", list)()
-        return problems
+            faults.append((("execution_strategy", 0), str(exc)))
+        for number, action in enumerate(self.actions):
+            faults += [(("actions", number), problem) for problem in getattr(action, "validate", list)()]
+        return faults
 
     async def run_async(
         self,
@@ -265,7 +273,7 @@ class Checkpoint(metaclass=options.OptionsMeta):
 
         :param context: merged over ``metadata`` into the result; JSON-ready values
         :param on_progress: called in the event loop after each morsel
-        :raises OptionValueError: if ``context`` is no mapping
+        :raises OptionValueError: if ``context`` is no mapping, or ``on_progress`` no function
         """
         return await CheckpointRun(self, context, on_progress).execute()
 
@@ -280,7 +288,22 @@ class Checkpoint(metaclass=options.OptionsMeta):
         """
         if loop_is_running():
             raise RunningLoopError("Checkpoint.run()", "checkpoint.run_async()")
-        return anyio.run(self.run_async, context, backend=default_backend())
+        with plain_interruption():
+            return anyio.run(self.run_async, context, backend=default_backend())
+
+
+@contextmanager
+def plain_interruption() -> Iterator[None]:
+    """Raise a ``KeyboardInterrupt`` as it is.
+
+    When Ctrl-C comes, Polars raises one in the thread that computes; it then comes out of a task group, wrapped.
+    """
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        if group.subgroup(KeyboardInterrupt) is None:
+            raise
+        raise KeyboardInterrupt from group
 
 
 def loop_is_running() -> bool:

@@ -14,11 +14,13 @@ import anyio.lowlevel
 from anyio import CapacityLimiter
 from anyio.abc import TaskGroup, TaskStatus
 
+from sentrio.async_core._checks import require_callback
+from sentrio.async_core.background import cancelled_from_outside, native_cancellation
 from sentrio.async_core.scheduler import cancel_all
 from sentrio.async_core.threads import loop_poster, thread_statistics
 from sentrio.checkpoint.buffer import ResultBuffer
 from sentrio.checkpoint.checkpoint import Checkpoint
-from sentrio.checkpoint.execution import Callback, Execution, call_back, require_callback
+from sentrio.checkpoint.execution import Callback, Execution, call_back
 from sentrio.checkpoint.registry import require_checkpoint
 from sentrio.checkpoint.result import CheckpointResult, CheckpointStatus
 from sentrio.checkpoint.run import broken_result
@@ -58,6 +60,7 @@ class Engine:
         self._change: anyio.Event  # of the checkpoints, or of that flag
         self.ended: anyio.Event | None = None  #: set when the runner has ended; ``None``: it was never started
         self._post: Callable[..., object] | None = None
+        self._loop_ends: Callable[[], bool] = lambda: False
         self._grace = 0.0
         self._patience: anyio.CancelScope | None = None  # while running checkpoints are waited for
         self._waiting_for_room = 0
@@ -132,12 +135,18 @@ class Engine:
             raise
         finally:
             self._runs = self._post = None
+            self._loop_ends = lambda: False  # it refers to this task
             self.execution.slots.close(cancel=False)
             is_cancellation = isinstance(error, anyio.get_cancelled_exc_class())
             self.buffer.end(None if is_cancellation else error)
             ended.set()
 
+    def _is_cancelled(self) -> bool:
+        """Tell whether a task of the runner is being cancelled with it, as when the event loop ends, or by a stop."""
+        return cancelled_from_outside() or self._loop_ends()
+
     def _begin(self) -> None:
+        self._loop_ends = native_cancellation()
         self._post = loop_poster()
         self.execution.open()
         self.buffer.open()
@@ -218,7 +227,7 @@ class Engine:
             except BaseException as exc:  # noqa: BLE001  # told, and asked again later
                 slots.release_on_behalf_of(borrower)
                 failures += 1
-                await self._trigger_failed(trigger, own_error(exc), failures)
+                await self._trigger_failed(trigger, own_error(exc, self._is_cancelled), failures)
                 continue
             failures = 0
             if not due.should_run:
@@ -266,7 +275,7 @@ class Engine:
                 logger.info("the runner was stopped before a run of %s had begun", checkpoint.name)
             except BaseException as exc:  # noqa: BLE001
                 # Nothing that data or sources do: those are results. It must not pass in silence.
-                await self._run_failed(checkpoint, due, own_error(exc), hand_out)
+                await self._run_failed(checkpoint, due, own_error(exc, self._is_cancelled), hand_out)
             finally:
                 if kept:
                     self.buffer.give_back()

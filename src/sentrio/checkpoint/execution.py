@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ("Execution", "call_back", "require_callback", "run_each")
+__all__ = ("Execution", "call_back", "run_each")
 
 import inspect
 import logging
@@ -15,12 +15,12 @@ import anyio
 import anyio.lowlevel
 
 from sentrio.async_core._slots import Slots, innermost
-from sentrio.async_core.background import is_being_cancelled, postpone_cancellation
+from sentrio.async_core.background import cancelled_from_outside, is_being_cancelled, postpone_cancellation
 from sentrio.checkpoint.checkpoint import Checkpoint
 from sentrio.checkpoint.connections import Connections
 from sentrio.checkpoint.result import CheckpointResult, CheckpointStatus
 from sentrio.checkpoint.run import CheckpointRun
-from sentrio.errors import ClosedError, OptionValueError
+from sentrio.errors import ClosedError
 
 logger = logging.getLogger("sentrio.checkpoint")
 
@@ -163,15 +163,6 @@ def _current_loop() -> object:
     return anyio.lowlevel.current_token().native_token
 
 
-def require_callback(owner: str, name: str, value: object) -> None:
-    """Check that ``value`` can be called, or is ``None``.
-
-    :raises OptionValueError: if not
-    """
-    if value is not None and not callable(value):
-        raise OptionValueError(owner, name, f"{name} must be a function, got {value!r}")
-
-
 async def call_back(callback: Callback, value: object, what: str) -> bool:
     """Call a user's callback, sync or async; return whether it did well.
 
@@ -207,8 +198,8 @@ async def run_each(func: Callable[[T], Awaitable[Any]], items: Sequence[T], at_o
                 for number, item in waiting:
                     results[number] = await func(item)
             except BaseException as exc:
-                # On asyncio a run may raise CancelledError although nobody cancels it.
-                own = isinstance(exc, anyio.get_cancelled_exc_class()) and not is_being_cancelled()
+                # On asyncio a run may raise CancelledError, or cancel its task, although nobody cancels the caller.
+                own = isinstance(exc, anyio.get_cancelled_exc_class()) and not cancelled_from_outside()
                 if not own and not isinstance(exc, Exception):
                     raise
                 errors.append(exc)  # raised below, outside of the group, as it is

@@ -12,12 +12,12 @@ from typing import Any, Self
 import anyio.lowlevel
 import attrs
 
-from sentrio.async_core._checks import check_count, known_options
+from sentrio.async_core._checks import check_count, known_options, require_callback
 from sentrio.async_core._stream import Streaming
 from sentrio.async_core.scheduler import cancel_all, end_of_block
 from sentrio.async_core.threads import thread_statistics
 from sentrio.checkpoint.checkpoint import Checkpoint
-from sentrio.checkpoint.execution import Execution, call_back, require_callback, run_each
+from sentrio.checkpoint.execution import Execution, call_back, run_each
 from sentrio.checkpoint.registry import resolve, resolve_all
 from sentrio.checkpoint.result import CheckpointResult
 from sentrio.errors import PoolClosedError

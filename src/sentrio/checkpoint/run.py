@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from sentrio._options import shown
+from sentrio.async_core._checks import require_callback
 from sentrio.async_core._within import within
 from sentrio.checkpoint.connections import shared_connections
 from sentrio.checkpoint.result import ActionStatus, CheckpointResult, CheckpointStatus
@@ -50,6 +51,7 @@ class CheckpointRun:
     ) -> None:
         self._checkpoint = checkpoint
         self._context = _require_mapping(context)
+        require_callback("Checkpoint", "on_progress", on_progress)
         self._fails_at = None if checkpoint.fail_on == "never" else Severity(checkpoint.fail_on)
         self.run_id = uuid.uuid4().hex
         self._run_time = dt.datetime.now(dt.UTC)

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ("WatchedCheckpoint", "WatchedTrigger", "own_error")
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -94,14 +95,16 @@ class WatchedCheckpoint:
         return sum(not trigger.close() for trigger in self.triggers)
 
 
-def own_error(exc: BaseException) -> Exception:
+def own_error(exc: BaseException, cancelled: Callable[[], bool] = is_being_cancelled) -> Exception:
     """Return what a run or a trigger has raised by itself; raise what comes from outside, as a cancellation does.
 
     On asyncio, code may raise ``CancelledError`` although nobody cancels it, as when it awaits a task that was.
+
+    :param cancelled: tells whether somebody does
     """
     if isinstance(exc, Exception):
         return exc
-    if isinstance(exc, anyio.get_cancelled_exc_class()) and not is_being_cancelled():
+    if isinstance(exc, anyio.get_cancelled_exc_class()) and not cancelled():
         error = RuntimeError("it raised CancelledError, although nobody cancelled it")
         error.__cause__ = exc
         return error

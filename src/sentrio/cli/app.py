@@ -267,14 +267,17 @@ def validate(
     log_format: LogFormatOption = None,
 ) -> None:
     """Say what is wrong with the configuration, without reading any data."""
+    from sentrio._yaml.reader import in_order
+    from sentrio.config.loader import examine_config
+    from sentrio.errors import ConfigurationError
+
     given = _begin(context, config=config, verbose=verbose, log_format=log_format)
-    loaded = _load(given)
-    chosen = _select(loaded, names, tag)
-    problems = [f"{loaded.path}  checkpoints.{each.name}: {text}" for each in chosen for text in each.validate()]
-    for problem in problems:
-        complain(problem)
+    loaded, problems, faults = examine_config(given.get("config"))
+    # Who was asked for may be one of those that could not be made.
+    chosen = list(loaded.checkpoints.values()) if problems else _select(loaded, names, tag)
+    problems = in_order([*problems, *(fault for each in chosen for fault in faults.get(each.name, ()))])
     if problems:
-        raise typer.Exit(USAGE)
+        raise ConfigurationError(problems)
     pipeline_too = " and a pipeline" if loaded.pipeline is not None else ""
     count = f"{len(chosen)} checkpoint{'' if len(chosen) == 1 else 's'}"
     say(f"{loaded.path}: {count}{pipeline_too}, no problem found")

@@ -34,7 +34,7 @@ _ORDER = (INTERRUPTED, USAGE, UNDECIDED, FAILED, ACTION_FAILED, PASSED)
 
 
 def ended_by(number: int) -> int:
-    """Return the exit code of a command that a signal has ended, as shells have it: 130 for SIGINT, 143 for SIGTERM."""
+    """Return the exit code of a command that a signal has ended, as shells have it: 143 for SIGTERM."""
     return 128 + number
 
 

@@ -24,8 +24,8 @@ from sentrio.validation.sources.files import make_source
 _PLAIN = re.compile(r"(?!(?i:null|true|false)\b)[A-Za-z][A-Za-z0-9_]*")
 # Dollar signs before a brace are doubled, or they would begin the name of a variable.
 _DOLLAR = re.compile(r"(\$+)\{")
-# What may not stand in YAML as it is, or is a line break to some readers of it.
-_ESCAPED = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
+# What may not stand in YAML as it is, is a line break to some readers of it, or turns the direction of writing.
+_ESCAPED = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufffe\uffff]")
 
 _HEAD = """\
 # sentrio.yaml: what must hold for your data, and what is done about it. Paths are relative to this file.

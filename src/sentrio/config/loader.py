@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ("Config", "load_config", "parse_entry", "parse_mapping")
+__all__ = ("Config", "examine_config", "load_config", "parse_entry", "parse_mapping")
 
 import os
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -39,6 +40,7 @@ FILE_NAME = "sentrio.yaml"
 _TOP = ("version", "plugins", "defaults", "checkpoints", "pipeline")
 _NOT_IN_FILES = {"name", "on_complete", "on_error", "base_dir"}
 _STRATEGIES = {"ConcurrentStrategy", "PipelineStrategy", "SequentialStrategy"}
+_ANY_DATA = "data.csv"
 _KEYS = tuple(name for name in known_options(Checkpoint) if name not in _NOT_IN_FILES)
 
 
@@ -58,8 +60,29 @@ def load_config(path: str | os.PathLike[str] | None = None) -> Config:
         ``pyproject.toml``, in the working directory or the nearest folder above it
     :raises ConfigurationError: for everything that is wrong with it; each problem names file, line, column and key
     """
+    builder = _builder(path)
+    config = builder.build()
+    builder.finish()
+    return config
+
+
+def examine_config(
+    path: str | os.PathLike[str] | None = None,
+) -> tuple[Config, list[Problem], Mapping[str, list[Problem]]]:
+    """Read a configuration as far as it can be read, and tell everything that is wrong with it.
+
+    :param path: as :func:`load_config` has it
+    :return: what could be made; why something could not; and what is wrong with the checkpoints that were made, as
+        far as can be told without reading data, by their names
+    :raises ConfigurationError: if there is no such file, or nothing can be made of it
+    """
+    builder = _builder(path)
+    return builder.build(), builder.problems, builder.faults
+
+
+def _builder(path: str | os.PathLike[str] | None) -> _Builder:
     file = Path(path) if path is not None else _search(Path.cwd())
-    return _Builder(str(path if path is not None else _shown(file)), file).build()
+    return _Builder(str(path if path is not None else _shown(file)), file)
 
 
 def _shown(file: Path) -> str:
@@ -112,6 +135,11 @@ def _entry_path(path: str, name: str) -> str:
 class _Builder(Reader):
     """Builds checkpoints from a tree, and collects what is wrong."""
 
+    def __init__(self, name: str, file: Path) -> None:
+        super().__init__(name, file)
+        self._broken: list[str] = []  # plugins, whose names nobody knows
+        self.faults: defaultdict[str, list[Problem]] = defaultdict(list)  #: of checkpoints that were made
+
     def build(self) -> Config:
         root = self.read(example=FILE_NAME)
         if not isinstance(root, MappingNode):
@@ -133,7 +161,6 @@ class _Builder(Reader):
         if of_pipeline is not None:
             folder = self.file.absolute().parent
             pipeline = make_config(self, root.get("pipeline"), of_pipeline, made, cwd=folder)
-        self.finish()
         return Config(self.file, {name: each for name, each in made.items() if each is not None}, pipeline)
 
     def _version(self, root: MappingNode) -> None:
@@ -153,6 +180,7 @@ class _Builder(Reader):
                 self.note("plugins" if item is None else where, problem, item or node)
             elif problem := load_plugin(item.value, self.file.parent):
                 self.note(where, problem, item)
+                self._broken.append(problem.partition("; ")[0])
 
     def _defaults(self, node: Node | None) -> dict[str, tuple[Key, Node]]:
         defaults = self.section(node, "defaults")
@@ -176,7 +204,7 @@ class _Builder(Reader):
         config = self._config(given, paths)
         options: dict[str, Any] = {}
         for key, (_, child) in given.items():
-            where = paths[key]
+            where, earlier = paths[key], self.notes
             match key:
                 case "validators":
                     options[key] = self._validators(child, config, where)
@@ -187,15 +215,27 @@ class _Builder(Reader):
                 case "validator_config":
                     continue
                 case _:
-                    options[key] = self.filled(child, where)
+                    filled = self.filled(child, where)
+                    if self.notes == earlier:
+                        options[key] = filled
         self._unused(config, given, paths)
-        if self.notes > before:
+
+        def make(options: dict[str, Any]) -> Checkpoint:
+            # Whose data are in doubt, its other options may be wrong all the same.
+            return Checkpoint(name=name, base_dir=self.file.parent, **{"data_source": _ANY_DATA, **options})
+
+        def locate(exc: UnknownOptionError | OptionValueError) -> tuple[tuple[str, ...], str, Node]:
+            return _located(exc, given, paths, path, node)
+
+        made = self.made(make, options, locate, incomplete=self.notes > before)
+        if made is None or self.notes > before:
             return None
-        try:
-            return Checkpoint(name=name, base_dir=self.file.parent, **options)
-        except (UnknownOptionError, OptionValueError) as exc:
-            self._explain(exc, given, paths, path, node)
-        return None
+        for (key, number), text in made._faults():
+            place, where = given.get(key, (None, node))[1], f"checkpoints.{name}"
+            if isinstance(place, SequenceNode) and place.items:
+                place, where = place.items[number], f"{paths[key]}[{number}]"
+            self.faults[name].append(self.problem(where, text, place))
+        return made
 
     def _config(self, given: Mapping[str, tuple[Key, Node]], paths: Mapping[str, str]) -> MappingNode | None:
         if "validator_config" not in given:
@@ -214,30 +254,6 @@ class _Builder(Reader):
             if key.text not in plain:
                 problem = f"no validator is given by the name {key.text!r} alone{suggestion(key.text, plain)}"
                 self.note(paths["validator_config"], problem, key)
-
-    def _explain(
-        self,
-        exc: UnknownOptionError | OptionValueError,
-        given: Mapping[str, tuple[Key, Node]],
-        paths: Mapping[str, str],
-        path: str,
-        node: MappingNode,
-    ) -> None:
-        """Point at the key that an error of the constructor is about."""
-        place: Node = node
-        if exc.owner in {"data_source", "split"} and exc.owner in given:
-            place, path = given[exc.owner][1], paths[exc.owner]
-            outer, _, inner = exc.option.partition(".")
-            if isinstance(place, MappingNode) and (key := place.key(outer)) is not None:
-                below = place.get(outer)
-                place = (below.key(inner) if isinstance(below, MappingNode) else None) or key
-        elif exc.owner in _STRATEGIES and "execution_strategy" in given:
-            place, path = given["execution_strategy"][1], paths["execution_strategy"]
-            below = place.items[0][1] if isinstance(place, MappingNode) and place.items else None
-            place = (below.key(exc.option) if isinstance(below, MappingNode) else None) or place
-        elif exc.option in given:
-            place, path = given[exc.option][0], paths[exc.option]
-        self.note(path, exc.problem, place)
 
     def _list(self, node: Node, path: str, make: Callable[[Node, str], T | None]) -> list[T]:
         if not isinstance(node, SequenceNode):
@@ -309,11 +325,47 @@ class _Builder(Reader):
         plain = {} if options is None else self.filled(options, where) if expand else to_plain(options)
         if self.notes > before:
             return None
-        try:
-            return make({name: plain})
-        except (UnknownNameError, PluginError) as exc:
-            self.note(path, str(exc), place)
-        except (UnknownOptionError, OptionValueError) as exc:
+
+        def locate(exc: UnknownOptionError | OptionValueError) -> tuple[tuple[str, ...], str, Node]:
             key = options.key(exc.option) if options is not None else None
-            self.note(where, exc.problem, key or place)
+            return (() if key is None else (exc.option,)), where, key or place
+
+        try:
+            return self.made(lambda given: make({name: given}), plain, locate)
+        except PluginError as exc:
+            self.note(path, str(exc), place)
+        except UnknownNameError as exc:
+            broken = (*exc.broken, *self._broken)
+            self.note(path, str(UnknownNameError(exc.kind, exc.name, exc.known, broken)), place)
         return None
+
+
+def _located(
+    exc: UnknownOptionError | OptionValueError,
+    given: Mapping[str, tuple[Key, Node]],
+    paths: Mapping[str, str],
+    path: str,
+    node: MappingNode,
+) -> tuple[tuple[str, ...], str, Node]:
+    """Tell what an error of a checkpoint's constructor is about: keys, path and place."""
+    if exc.owner in {"data_source", "split"} and exc.owner in given:
+        place: Node = given[exc.owner][1]
+        outer, _, inner = exc.option.partition(".")
+        keys: tuple[str, ...] = (exc.owner,)
+        if isinstance(place, MappingNode):
+            key, below = place.key(outer), place.get(outer)
+            innermost = below.key(inner) if isinstance(below, MappingNode) else None
+            if innermost is not None:
+                keys = (exc.owner, outer, inner)
+            elif key is not None or "is missing" in exc.problem:
+                keys = (exc.owner, outer)
+            place = innermost or key or place
+        return keys, paths[exc.owner], place
+    if exc.owner in _STRATEGIES and "execution_strategy" in given:
+        place = given["execution_strategy"][1]
+        below = place.items[0][1] if isinstance(place, MappingNode) and place.items else None
+        place = (below.key(exc.option) if isinstance(below, MappingNode) else None) or place
+        return ("execution_strategy",), paths["execution_strategy"], place
+    if exc.option in given:
+        return (exc.option,), paths[exc.option], given[exc.option][0]
+    return (), path, node

@@ -29,8 +29,8 @@ _OWNER = "pipeline"
 _BACKOFFS = ("exponential", "linear", "fixed")
 _EXAMPLE = "[python, -m, shop.fetch, '--site', '{site}']"
 
-# What `async_settings` may hold, and the option that each of its keys stands for.
-_SETTINGS = {
+#: What `async_settings` may hold, and the option that each of its keys stands for.
+SETTINGS = {
     "semaphore_limit": "max_concurrent_sites",
     "retry_backoff": "retry_backoff",
     "progress_reporting": "progress_reporting",
@@ -118,9 +118,9 @@ def _merged(given: dict[str, Any], settings: Any) -> dict[str, Any]:
     if not isinstance(settings, Mapping):
         raise OptionValueError(_OWNER, "async_settings", f"async_settings must be a mapping, got {settings!r}")
     for name, value in settings.items():
-        if name not in _SETTINGS:
-            raise UnknownOptionError(f"{_OWNER}.async_settings", str(name), tuple(_SETTINGS))
-        option = _SETTINGS[name]
+        if name not in SETTINGS:
+            raise UnknownOptionError(f"{_OWNER}.async_settings", str(name), tuple(SETTINGS))
+        option = SETTINGS[name]
         if option in given and given[option] != value:
             problem = f"{option} is {given[option]!r}, and async_settings.{name} is {value!r}; they mean the same"
             raise OptionValueError(_OWNER, option, problem)

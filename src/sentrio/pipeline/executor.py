@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 import anyio
 import anyio.lowlevel
 
+from sentrio.async_core._checks import require_callback
 from sentrio.async_core.background import default_backend
 from sentrio.async_core.threads import call_sync
 from sentrio.errors import JobLogError, OptionValueError, RunningLoopError
@@ -74,7 +75,7 @@ class AsyncPipelineExecutor:
             the next one begins. What it raises is logged and stops nothing
         :param on_attempt: called (in the event loop) with a :class:`SiteAttempt` when an attempt begins, and when
             one has failed that another will follow. What it raises is logged and stops nothing
-        :raises sentrio.errors.OptionValueError: if ``sites`` is no list of texts
+        :raises sentrio.errors.OptionValueError: if ``sites`` is no list of texts, or what is called no function
         :raises sentrio.errors.JobLogError: if the job log can not be written
         """
         return await self._collect(listed(sites), on_progress, on_attempt)
@@ -84,7 +85,7 @@ class AsyncPipelineExecutor:
 
         :param on_progress: as for :meth:`run_detailed`; ``None``: the log is told, also without
             ``progress_reporting``
-        :raises sentrio.errors.OptionValueError: if ``sites`` is no list of texts
+        :raises sentrio.errors.OptionValueError: if ``sites`` is no list of texts, or ``on_progress`` no function
         :raises sentrio.errors.JobLogError: if the job log can not be written
         """
         if on_progress is None and not self.config.progress_reporting:
@@ -161,6 +162,8 @@ class AsyncPipelineExecutor:
         known: Mapping[str, SiteResult] | None = None,
         in_turn: bool = False,
     ) -> list[SiteResult]:
+        require_callback("pipeline", "on_progress", on_progress)
+        require_callback("pipeline", "on_attempt", on_attempt)
         found: dict[str, SiteResult] = {}
 
         def keep(result: SiteResult) -> None:

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 from sentrio._yaml.nodes import Key, MappingNode, Node
 from sentrio._yaml.reader import Reader
 from sentrio.errors import OptionValueError, UnknownCheckpointError, UnknownOptionError
-from sentrio.pipeline.config import PipelineConfig
+from sentrio.pipeline.config import SETTINGS, PipelineConfig
 
 if TYPE_CHECKING:
     from sentrio.checkpoint.checkpoint import Checkpoint
 
 _PATHS = ("cwd", "log_dir", "job_log")
+_ANY_COMMAND = ["true"]
 _MISSING = "a mapping `pipeline` is missing, with the key `command`"
 
 
@@ -53,23 +54,29 @@ def make_config(
     if section is None:
         return None
     before = reader.notes
-    options = {name.text: reader.filled(value, f"pipeline.{name.text}") for name, value in section.items}
-    for name in _PATHS:
-        if isinstance(options.get(name), str) and options[name]:
-            options[name] = reader.file.absolute().parent / options[name]
+    options: dict[str, Any] = {}
+    for name, value in section.items:
+        earlier, filled = reader.notes, reader.filled(value, f"pipeline.{name.text}")
+        if reader.notes == earlier:
+            options[name.text] = filled
+    for path in _PATHS:
+        if isinstance(options.get(path), str) and options[path]:
+            options[path] = reader.file.absolute().parent / options[path]
     if options.get("checkpoint") is not None:
         options["checkpoint"] = _found(reader, section, str(options["checkpoint"]), checkpoints)
         if options["checkpoint"] is None:
-            return None
-    if reader.notes > before:
-        return None
-    try:
-        return _made({**defaults, **options})
-    except (UnknownOptionError, OptionValueError) as exc:
-        inner = section.get("async_settings")
-        place = inner.key(exc.option) if isinstance(inner, MappingNode) else None
-        reader.note("pipeline", exc.problem, place or section.key(exc.option) or key or section)
-    return None
+            options.setdefault("command", _ANY_COMMAND)  # only the checkpoint is missing
+
+    def locate(exc: UnknownOptionError | OptionValueError) -> tuple[tuple[str, ...], str, Node]:
+        inner, outer = section.get("async_settings"), section.key(exc.option)
+        for each in inner.items if isinstance(inner, MappingNode) and outer is None else ():
+            if exc.option in (each[0].text, SETTINGS.get(each[0].text)):
+                return ("async_settings", each[0].text), "pipeline", each[0]
+        return (() if outer is None else (exc.option,)), "pipeline", outer or key or section
+
+    incomplete = reader.notes > before
+    made = reader.made(lambda given: _made({**defaults, **given}), options, locate, incomplete=incomplete)
+    return made if reader.notes == before else None
 
 
 def _found(

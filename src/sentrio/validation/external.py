@@ -9,6 +9,7 @@ from __future__ import annotations
 __all__ = ("HashedRows", "Piece")
 
 import math
+import os
 import queue
 from array import array
 from collections.abc import Iterator, Sequence
@@ -24,11 +25,13 @@ import polars as pl
 from sentrio.validation.sources.scratch import Scratch
 
 #: bytes that are kept in memory
-_KEPT_BYTES = 16 * 2**20
+_KEPT_BYTES = 8 * 2**20
 # Size of a part that is given back, so that a step of work on it is short, and memory for it small.
-_PART_BYTES = 4 * 2**20
+_PART_BYTES = 8 * 2**20
 # More parts than this make many small writes; then a part is larger.
 _MOST_PARTS = 256
+# Pieces of a part that are read in one step.
+_PIECES_READ = 256
 # Parts of who knows how many rows.
 _PARTS = 128
 
@@ -38,11 +41,6 @@ def _cuts(hashes: pl.Series, parts: int) -> list[int]:
     width = 2**64 // parts
     edges = pl.Series([part * width for part in range(1, parts)], dtype=pl.UInt64)
     return [0, *hashes.search_sorted(edges).to_list(), len(hashes)] if parts > 1 else [0, len(hashes)]
-
-
-def _parts(size: float) -> int:
-    """Return how many parts there are of so many bytes: a power of two, so that each is a range of leading bits."""
-    return min(2 ** max(0, math.ceil(math.log2(max(size, 1) / _PART_BYTES))), _MOST_PARTS)
 
 
 @attrs.frozen(eq=False)
@@ -77,6 +75,8 @@ class HashedRows:
 
     def __init__(self, hash_column: str, rows: int | None, *, packed: bool = True, needs_file: bool = True) -> None:
         self._hash, self._rows = hash_column, rows
+        # Without packing, small pieces cost little.
+        self._part_bytes = _PART_BYTES if packed else _PART_BYTES // 2
         self._compression: Literal["lz4", "uncompressed"] = "lz4" if packed else "uncompressed"
         self._needs_file = needs_file
         self._scratch = Scratch()
@@ -84,6 +84,16 @@ class HashedRows:
         # Whoever takes it out may change it; the others wait until it is back.
         self._shared: queue.SimpleQueue[_Shared] = queue.SimpleQueue()
         self._shared.put(_Shared())
+
+    def _parts(self, size: float) -> int:
+        """Return in how many parts to cut so many bytes: a power of two, so that each is a range of leading bits."""
+        wanted = math.ceil(max(size, 1) / self._part_bytes)
+        return min(1 << (wanted - 1).bit_length(), _MOST_PARTS)
+
+    @property
+    def closed(self) -> bool:
+        """Whether nobody will ask for the rows: a call that a cancelled run left behind need not go on."""
+        return self._closed
 
     def add(self, frame: pl.DataFrame) -> Piece:
         """Take rows that are sorted by their hashes; runs in a worker thread.
@@ -98,14 +108,14 @@ class HashedRows:
                 return Piece(frame)
             if not shared.parts:
                 expected = None if self._rows is None else max(self._rows / frame.height, 1) * size
-                shared.parts = _PARTS if expected is None else _parts(expected)
+                shared.parts = _PARTS if expected is None else self._parts(expected)
             parts = shared.parts
         finally:
             self._shared.put(shared)
         written = BytesIO()
         places = array("Q", [0])
         for begin, end in pairwise(_cuts(frame[self._hash], parts)):
-            if end > begin:
+            if end > begin and not self._closed:
                 frame[begin:end].write_ipc_stream(written, compression=self._compression)
             places.append(written.tell())
         try:
@@ -139,14 +149,15 @@ class HashedRows:
         """How many parts there are, a power of two, once all rows were added."""
         shared = self._shared.get()
         try:
-            return shared.parts or _parts(shared.kept)
+            return shared.parts or self._parts(shared.kept)
         finally:
             self._shared.put(shared)
 
-    def parts(self, pieces: Sequence[Piece]) -> Iterator[pl.DataFrame]:
+    def parts(self, pieces: Sequence[Piece]) -> Iterator[pl.DataFrame | None]:
         """Return the rows of these pieces, sorted by their hashes, part by part; an empty frame for a part without.
 
-        Each part holds the hashes with its own leading bits, as its number says.
+        Each part holds the hashes with its own leading bits, as its number says. ``None`` stands between them where
+        a step of work may end, since the rest of a part takes another one.
 
         :raises OSError: if the file can not be read
         """
@@ -157,35 +168,52 @@ class HashedRows:
         kept = [(frame, _cuts(frame[self._hash], count)) for piece in pieces if (frame := piece.frame) is not None]
         written = [piece.places for piece in pieces if piece.frame is None]
         for part in range(count):
-            yield self._sorted(
-                [frame[bounds[part] : bounds[part + 1]] for frame, bounds in kept],
-                path,
-                [(places[part], places[part + 1]) for places in written],
-            )
-
-    def _sorted(
-        self, frames: list[pl.DataFrame], path: Path | None, places: Sequence[tuple[int, int]]
-    ) -> pl.DataFrame:
-        if path is not None:
-            with path.open("rb") as file:
-                for begin, end in places:
-                    if end > begin:
-                        file.seek(begin)
-                        frames.append(pl.read_ipc_stream(file.read(end - begin)))
-        # A thread alone takes half the time of all threads that Polars would ask.
-        return pl.concat(frames).sort(self._hash, multithreaded=False) if frames else pl.DataFrame()
+            frames = [frame[bounds[part] : bounds[part + 1]] for frame, bounds in kept]
+            for first in range(0, len(written), _PIECES_READ):
+                if first:
+                    yield None
+                places = written[first : first + _PIECES_READ]
+                frames += _read(path, [(place[part], place[part + 1]) for place in places])
+            # A thread alone takes half the time of all threads that Polars would ask.
+            yield pl.concat(frames).sort(self._hash, multithreaded=False) if frames else pl.DataFrame()
 
     def close(self) -> None:
-        """Forget the rows, and remove the file; quick."""
+        """Forget the rows, and take the name of the file away; quick."""
         self._closed = True
+        if os.name == "nt":  # there an open file can not be removed
+            self.free()
+        self._scratch.close()
+
+    def free(self) -> None:
+        """Give the room on the disk back, once closed; blocks for as long as that takes."""
         try:
             shared = self._shared.get_nowait()
         except queue.Empty:  # a call that was left behind has it, and will close the file
-            pass
-        else:
-            _give_up(shared)
-            self._shared.put(shared)
-        self._scratch.close()
+            return
+        _give_up(shared)
+        self._shared.put(shared)
+
+    @property
+    def needs_free(self) -> bool:
+        """Whether there is a file to be closed, unless a call that was left behind has it."""
+        try:
+            shared = self._shared.get_nowait()
+        except queue.Empty:
+            return False
+        needs = shared.file is not None and not shared.file.closed
+        self._shared.put(shared)
+        return needs
+
+
+def _read(path: Path | None, places: Sequence[tuple[int, int]]) -> list[pl.DataFrame]:
+    assert path is not None, "no piece without a file"
+    with path.open("rb") as file:
+        frames = []
+        for begin, end in places:
+            if end > begin:
+                file.seek(begin)
+                frames.append(pl.read_ipc_stream(file.read(end - begin)))
+    return frames
 
 
 def _give_up(shared: _Shared) -> None:

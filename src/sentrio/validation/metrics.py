@@ -30,7 +30,7 @@ import operator
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 
 class Metric(ABC):
     """Something measured by expressions that give one scalar each, in the fused select of a morsel."""
+
+    #: bytes that measuring a row takes for a moment, besides the row
+    working_bytes: ClassVar[int] = 0
 
     @abstractmethod
     def expressions(self, nw: Any) -> Sequence[Any]:
@@ -76,6 +79,15 @@ class Metric(ABC):
 
     def close(self) -> None:
         """Give back what the metric of one run holds, such as a file; quick, and called in any case."""
+        return
+
+    @property
+    def needs_free(self) -> bool:
+        """Whether :meth:`free` has something to do."""
+        return False
+
+    def free(self) -> None:
+        """Give back, after :meth:`close`, what takes time; runs in a worker thread."""
         return
 
 

@@ -6,7 +6,7 @@ many checks need it. A check may ask for another phase when its metrics are know
 
 from __future__ import annotations
 
-__all__ = ("Group", "MorselResult", "Phase", "Plan", "SampleOptions", "measure")
+__all__ = ("Group", "MorselResult", "Phase", "Plan", "SampleOptions", "measure", "read_columns")
 
 import copy
 import re
@@ -84,6 +84,11 @@ class Phase:
         """The columns that are looked at."""
         return frozenset(name for group in self.groups for check in group.checks for name in check.columns)
 
+    @property
+    def working_bytes(self) -> int:
+        """Bytes that measuring a row takes for a moment, besides the row."""
+        return max((metric.working_bytes for group in self.groups for metric in group.metrics), default=0)
+
     def add(self, check: Check, metrics: Mapping[str, Metric], where: str | None = None) -> None:
         """Have this phase measure the metrics of a check.
 
@@ -112,6 +117,17 @@ class Phase:
             for metric in group.metrics:
                 metric.close()
 
+    @property
+    def needs_free(self) -> bool:
+        """Whether :meth:`free` has something to do."""
+        return any(metric.needs_free for group in self.groups for metric in group.metrics)
+
+    def free(self) -> None:
+        """Give back, after :meth:`close`, what takes time; runs in a worker thread."""
+        for group in self.groups:
+            for metric in group.metrics:
+                metric.free()
+
 
 class Plan:
     """The checks of some validators on one schema, and their first phase. It holds no state of a run.
@@ -136,12 +152,13 @@ class Plan:
         self.checks: list[Check] = []
         self.first = Phase()
         seen: dict[str, int] = {}
+        taken = f"rows are numbered in a column {ROW!r}; rename the one of that name" if ROW in self._whole else ""
         for validator in (*validators, *extra):
             for check in _bound(validator, self.schema):
                 base = check.rule.name or ":".join(filter(None, (check.rule.validator_name, check.column)))
                 seen[base] = seen.get(base, 0) + 1
                 check.id = base if seen[base] == 1 else f"{base}#{seen[base]}"
-                check.problem = check.problem or _unaddressable((*check.columns, *check.shown))
+                check.problem = check.problem or _unaddressable((*check.columns, *check.shown)) or taken
                 self.checks.append(check)
         self.by_id = {check.id: check for check in self.checks}
         sound = [check for check in self.checks if not check.problem]
@@ -324,6 +341,26 @@ def _filters(group: Group, states: Sequence[Any], known: Known) -> list[int]:
     ]
     others = frozenset[str]().union(*(group.roots[place] for place in left if place not in alone))
     return [place for place in alone if not group.roots[place] & others]
+
+
+def read_columns(phase: Phase, known: Known) -> frozenset[str]:
+    """Return the columns of a part of which :func:`measure` reads every value."""
+    names: set[str] = set()
+    for number, group in enumerate(phase.groups):
+        states: list[Any] = [UNKNOWN] * len(group.metrics)
+        answered: Collection[int] = ()
+        if group.condition is None:
+            states = [metric.known(known) for metric in group.metrics]
+            answered = _filters(group, states, known)
+        else:
+            names.update(group.condition.meta.root_names())
+        left = {place for place, state in enumerate(states) if state is UNKNOWN and place not in answered}
+        names.update(*(group.roots[place] for place in left))
+        scanned = {place for place in left if isinstance(group.metrics[place], ScanMetric)}
+        for check in group.checks:
+            if any(of == number and place in scanned for of, place in phase.places[check.id].values()):
+                names.update(check.columns)
+    return frozenset(names)
 
 
 def _in_dictionary(columns: frozenset[str], known: Known) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 __all__ = ("ColumnProfile", "Profile", "Suggestion", "profile", "proven", "suggestions")
 
 import datetime as dt
+import decimal
+import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
@@ -21,7 +23,9 @@ from sentrio.validation.sources.base import Source
 from sentrio.validation.types import is_pattern
 from sentrio.validation.validators import Unique, Validator, make_validator
 from sentrio.validation.validators._base import Check, Schema, Values, Verdict
+from sentrio.validation.validators._numbers import extremes_of
 from sentrio.validation.wording import count_of, percent
+from sentrio.validation.written import Examples, kind_of
 
 #: A set of values with more members than this is rather free text or a number.
 MOST_VALUES = 20
@@ -44,9 +48,11 @@ class ColumnProfile:
     rows: int
     nulls: int = 0
     nans: int = 0
-    low: Any = None  #: the least value, of dates and times as the integer that stands for it; ``None``: there is none
+    #: the least value, of dates, times and decimals as the integer that stands for it; ``None``: there is none
+    low: Any = None
     high: Any = None
     values: tuple[str, ...] | None = None  #: all texts, if there are at most :data:`MOST_VALUES`, in order
+    kind: str | None = None  #: the format that all texts seem to be written in
     repeats: bool = True  #: whether some value occurs twice; for columns that may be keys
     problem: str = ""  #: why it could not be looked at
 
@@ -71,7 +77,7 @@ class Suggestion:
 
 @attrs.frozen
 class _Extremes(Metric):
-    """Least and greatest value; of dates and times as integers, since Python's own end with the year 9999."""
+    """Least and greatest value; of dates, times and decimals as integers: Python's dates end with 9999."""
 
     column: str
 
@@ -140,7 +146,7 @@ def _is_text(dtype: pl.DataType) -> bool:
 
 
 def _has_order(dtype: pl.DataType) -> bool:
-    return dtype.is_integer() or dtype.is_float() or isinstance(dtype, pl.Date | pl.Datetime)
+    return dtype.is_numeric() or isinstance(dtype, pl.Date | pl.Datetime)
 
 
 def _metrics(name: str, dtype: pl.DataType) -> dict[str, Metric]:
@@ -149,6 +155,8 @@ def _metrics(name: str, dtype: pl.DataType) -> dict[str, Metric]:
         metrics["extremes"] = _Extremes(name)
     if dtype.is_float():
         metrics["nans"] = Matching(pl.col(name).is_nan())
+    if _is_text(dtype):
+        metrics["examples"] = Examples(name)
     if _is_text(dtype) or dtype.is_integer():
         metrics["distinct"] = _Distinct(name)
     return metrics
@@ -212,6 +220,7 @@ def _column(name: str, dtype: pl.DataType, values: Mapping[str, Any] | None, pro
         low=low,
         high=high,
         values=None if few is None or not _is_text(dtype) else tuple(sorted(few)),
+        kind=kind_of(few or values["examples"]) if _is_text(dtype) else None,
         repeats=repeats or bool(values["nulls"]) or values["rows"] < 2,
     )
 
@@ -221,10 +230,19 @@ def suggestions(found: Profile) -> list[Suggestion]:
     rows = Suggestion(
         name="row_count", options={"min": min(found.rows, 1)}, remark=f"{count_of(found.rows, 'row')} today"
     )
-    made = [rows]
+    made = [rows, *_one_column(found)]
     for column in found.columns:
         made += _of_column(column)
     return made
+
+
+def _one_column(found: Profile) -> Iterator[Suggestion]:
+    """Remark that a table may have been taken for one column."""
+    names = [column.name for column in found.columns]
+    if len(names) == 1 and (other := next((each for each in ";\t|" if each in names[0]), None)):
+        yield Suggestion(
+            remark=f"one column: if {other!r} separates several, give --source 'separator: {json.dumps(other)}'"
+        )
 
 
 def _of_column(column: ColumnProfile) -> Iterator[Suggestion]:
@@ -238,7 +256,9 @@ def _of_column(column: ColumnProfile) -> Iterator[Suggestion]:
     yield from _nulls(column)
     if not column.repeats:
         yield Suggestion(name="unique", options={"column": column.name})
-    if column.values is not None:
+    if column.kind is not None:
+        yield Suggestion(name="format", options={"column": column.name, "kind": column.kind})
+    elif column.values is not None:
         yield from _set(column)
     elif column.low is not None:
         yield from _bounds(column)
@@ -253,6 +273,7 @@ def _type_name(dtype: pl.DataType) -> str:
     for name, holds in (
         ("integer", dtype.is_integer()),
         ("float", dtype.is_float()),
+        ("number", dtype.is_decimal()),
         ("string", _is_text(dtype)),
         ("boolean", dtype == pl.Boolean),
         ("date", dtype == pl.Date),
@@ -301,17 +322,23 @@ def _bounds(column: ColumnProfile) -> Iterator[Suggestion]:
 def _widened(column: ColumnProfile) -> tuple[Any, Any]:
     """Return bounds that lie a tenth of the span outside; ``None`` where no number of the type lies outside."""
     low, high = column.low, column.high
-    if column.dtype.is_integer():
+    if not column.dtype.is_float():
         # In whole numbers, since floats lose digits beyond 2**53.
         margin = -(-(high - low or abs(low)) // 10)
-        zero = pl.Series([0], dtype=column.dtype)
-        least, most = zero.lower_bound().item(), zero.upper_bound().item()
+        least, most = extremes_of(column.dtype)
         below, above = low - margin, high + margin
-        return (None if below < least else below), (None if above > most else above)
+        return _number(below, column.dtype, below < least), _number(above, column.dtype, above > most)
     margin = (high - low or abs(low)) * _MARGIN
     if not math.isfinite(margin):
         return None, None
     return _rounded(low - margin, math.floor), _rounded(high + margin, math.ceil)
+
+
+def _number(steps: int, dtype: pl.DataType, beyond: bool) -> float | None:
+    """Return the number that an integer of a column stands for; of a decimal, the float that is written like it."""
+    if beyond:
+        return None
+    return float(decimal.Decimal(steps).scaleb(-dtype.scale)) if isinstance(dtype, pl.Decimal) else steps
 
 
 def _rounded(bound: float, outward: Callable[[float], int]) -> float | None:

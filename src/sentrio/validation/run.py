@@ -6,7 +6,7 @@ __all__ = ("Progress", "Validation")
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -22,9 +22,10 @@ from sentrio.async_core.threads import call_sync
 from sentrio.errors import SourceError, suggestion
 from sentrio.validation.cuts import Learnt
 from sentrio.validation.engines.threads import Interrupted, MorselSize, in_thread, run_morsels
+from sentrio.validation.facts import Known
 from sentrio.validation.lookup import Wanted
 from sentrio.validation.outcomes import UNEVALUATED, error_of, result_of
-from sentrio.validation.plan import Broken, Frame, MorselResult, Phase, Plan, measure
+from sentrio.validation.plan import Broken, Frame, MorselResult, Phase, Plan, measure, read_columns
 from sentrio.validation.report import CheckResult, Severity, ValidationReport
 from sentrio.validation.samples import Row, SampleOptions
 from sentrio.validation.sources.base import Description, Morsel, ReadAsText, Reader, Source
@@ -39,6 +40,9 @@ _INLINE_ROWS = 10_000
 _INLINE_BYTES = 2**20
 # A database that does not answer any more is not waited for; up to twice as long after a cancellation.
 _CLOSING_SECONDS = 0.25
+
+# To give up a large file takes the system some time, and a cancelled run does not wait for all of it.
+_FREEING_SECONDS = 0.02
 
 T = TypeVar("T")
 
@@ -109,6 +113,8 @@ class Validation:
             self._phase.close()
             if self.split is not None:
                 self.split.close()
+            if self._phase.needs_free:
+                await clean_up(self._phase.free, seconds=_FREEING_SECONDS)
             await self._close(self.source)
 
     async def _close(self, opened: Source | Reader) -> None:
@@ -137,7 +143,7 @@ class Validation:
         self._check_columns(self._plan)
         phase = self._plan.first.begin(description.rows)
         if phase.places:
-            await self._steps(self.source.study(phase.columns))
+            await self._steps(self.source.study(phase.columns if self.split is None else description.schema))
         if self.split is not None and phase.places:
             # To its end, whatever happens meanwhile: a thread that was left behind would leave its files behind.
             begin = partial(self.split.begin, self._plan, self.source.label, self.validators)
@@ -183,6 +189,7 @@ class Validation:
     def _turn_to(self, phase: Phase) -> None:
         if phase is not self._phase:
             self._phase.close()
+            self._phase.free()  # of what could not be measured; the rest was given back when it was done
         self._phase, self._states = phase, []
 
     def _make_plan(self, description: Description) -> Plan:
@@ -227,13 +234,20 @@ class Validation:
             rule.follow_up is not Validator.follow_up or (keys and rule.sample is not Validator.sample)
             for rule in rules
         )
-        await self._read(partial(self._measure, phase, Learnt()), self._merge)
+        schema = self._description.schema
+        # What is split is read as a whole.
+        reads = (lambda known: schema) if self._splitting else partial(read_columns, phase)
+        await self._read(partial(self._measure, phase, Learnt()), self._merge, reads)
 
     async def _read(
-        self, work: Callable[[Morsel], MorselResult], merge: Callable[[Morsel, MorselResult], bool]
+        self,
+        work: Callable[[Morsel], MorselResult],
+        merge: Callable[[Morsel, MorselResult], bool],
+        reads: Callable[[Known], Collection[str]] | None,
     ) -> None:
         assert self._description is not None
         reader = self.source.open(self._description)
+        reader.reads = reads
         weight = self._description.bytes_per_row
         rows = self._description.rows
         try:
@@ -247,11 +261,14 @@ class Validation:
                 while (morsel := reader.read(_INLINE_ROWS)) is not None:
                     merge(morsel, work(morsel))
                 return
-            weight = max(weight or 0, reader.bytes_per_row or 0)
+            if reader.bytes_per_row is not None:
+                weight = reader.bytes_per_row
             fixed = self.morsel_rows
             if fixed is None and self._splitting:
                 fixed = max(1, min(SLICE_ROWS, int(SLICE_BYTES / (weight or 1))))
             size = MorselSize(fixed=fixed, bytes_per_row=weight, unit=reader.unit)
+            if weight:
+                size.most_bytes *= weight / (weight + self._phase.working_bytes)
             settle = self.split.write if self.split is not None and self._splitting else None
             await run_morsels(reader, work, merge, size=size, in_flight=self.in_flight, settle=settle)
         finally:
@@ -397,7 +414,8 @@ class Validation:
         if not wanted.rows:
             return
         self.source.read_again = False
-        await self._read(lambda morsel: _guarded(self.source, partial(wanted.look, morsel)), wanted.take)
+        look = partial(_guarded, self.source)
+        await self._read(lambda morsel: look(partial(wanted.look, morsel)), wanted.take, None)
         for check_id, rows in found.items():
             if rows:
                 self._samples[check_id] = [(row, {**wanted.cells.get(row, {}), **cells}) for row, cells in rows]

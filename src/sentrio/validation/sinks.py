@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, ClassVar
 import attrs
 import polars as pl
 
-from sentrio.validation.sources.footer import _field, _integer, _list, _skip
+from sentrio.validation.sources.thrift import field_head, integer, list_head, skip
 
 _MAGIC = b"PAR1"
 
@@ -109,7 +109,7 @@ class _ParquetSink(Sink):
             self.rows += frame.height
 
     def _describe(self, footer: bytes, shift: int) -> None:
-        count, at, _ = _list(footer, _fields(footer)[4][0])
+        count, at, _ = list_head(footer, _fields(footer)[4][0])
         for _ in range(count):
             at = _moved(footer, at, _ROW_GROUP, _Move(shift, self.groups), self.described)
             self.groups += 1
@@ -153,8 +153,8 @@ def _fields(data: bytes) -> dict[int, tuple[int, int]]:
     found: dict[int, tuple[int, int]] = {}
     at = last = 0
     while data[at]:
-        last, kind, at = _field(data, at, last)
-        end = _skip(data, at, kind)
+        last, kind, at = field_head(data, at, last)
+        end = skip(data, at, kind)
         found[last] = at, end
         at = end
     return found
@@ -165,11 +165,11 @@ def _moved(data: bytes, at: int, plan: Mapping[int, Any], move: _Move, out: byte
     last = 0
     while data[at]:
         begin = at
-        last, kind, at = _field(data, at, last)
+        last, kind, at = field_head(data, at, last)
         out += data[begin:at]
         what = plan.get(last)
         if isinstance(what, str):
-            value, at = _integer(data, at)
+            value, at = integer(data, at)
             if what == _ORDINAL:
                 value = min(move.ordinal, _MOST_ORDINAL)
             elif value:  # 0: the writer does not say
@@ -179,19 +179,19 @@ def _moved(data: bytes, at: int, plan: Mapping[int, Any], move: _Move, out: byte
             at = _moved(data, at, what, move, out)
         elif isinstance(what, list) and kind == _LIST:
             begin = at
-            count, at, _ = _list(data, at)
+            count, at, _ = list_head(data, at)
             out += data[begin:at]
             for _ in range(count):
                 at = _moved(data, at, what[0], move, out)
         else:
-            end = _skip(data, at, kind)
+            end = skip(data, at, kind)
             out += data[at:end]
             at = end
     out.append(0)
     return at + 1
 
 
-def _varint(value: int) -> bytes:
+def varint(value: int) -> bytes:
     out = bytearray()
     while value > 127:
         out.append(value & 127 | 128)
@@ -201,11 +201,11 @@ def _varint(value: int) -> bytes:
 
 
 def _zigzag(value: int) -> bytes:
-    return _varint(value << 1 if value >= 0 else (-value << 1) - 1)
+    return varint(value << 1 if value >= 0 else (-value << 1) - 1)
 
 
 def _list_head(count: int) -> bytes:
-    return bytes([count << 4 | _STRUCT]) if count < 15 else bytes([0xF0 | _STRUCT]) + _varint(count)
+    return bytes([count << 4 | _STRUCT]) if count < 15 else bytes([0xF0 | _STRUCT]) + varint(count)
 
 
 #: The formats of files by their suffix.

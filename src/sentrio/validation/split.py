@@ -27,6 +27,7 @@ from sentrio.validation.metrics import Matching, Metric, ScanMetric
 from sentrio.validation.plan import ROW, Plan
 from sentrio.validation.report import Severity, SplitResult
 from sentrio.validation.sinks import SUFFIXES, Sink, make_sink, sink_problem
+from sentrio.validation.targets import clash
 from sentrio.validation.validators._base import Check, Tolerance, Validator, as_severity
 from sentrio.validation.validators._repeats import Marks
 from sentrio.validation.validators.references import ForeignKey
@@ -97,6 +98,16 @@ class SplitTargets:
 
     paths: Mapping[str, Path]  #: of ``valid``, ``failing`` or both
     severity: Severity
+    data_source: Any = None  #: what is read, and must not be written
+    base: Path | None = None
+
+    def check(self) -> None:
+        """Look whether the paths would take the place of each other, or of what is read; blocks.
+
+        :raises OptionValueError: if they do
+        """
+        if (found := clash(self.paths, self.data_source, self.base)) is not None:
+            raise OptionValueError("split", *found)
 
 
 @attrs.define(eq=False)
@@ -235,6 +246,10 @@ class Splitter:
             elif check.rule.severity.rank >= self.targets.severity.rank:
                 self._add(check, label)
         self._refuse_columns(label)
+        try:
+            self.targets.check()  # again, since links and folders may have come meanwhile
+        except OptionValueError as exc:
+            raise SourceError(label, str(exc)) from exc
         try:
             for kind, path in self.targets.paths.items():
                 self._outputs[kind] = self._open(path)

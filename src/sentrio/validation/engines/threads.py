@@ -132,6 +132,11 @@ class MorselSize:
             return math.inf
         return (min(self.most_bytes, _PIECE_BYTES) if self._heavy else self.most_bytes) / self.bytes_per_row
 
+    def weigh(self, bytes_per_row: float | None) -> None:
+        """Take in that rows are larger than they seemed to be."""
+        if bytes_per_row is not None:
+            self.bytes_per_row = max(self.bytes_per_row or 0, bytes_per_row)
+
     def learn(self, rows: int, seconds: float) -> None:
         """Take in how long a morsel took."""
         # A remainder at the end of a file says little about the time of a whole morsel.
@@ -281,6 +286,9 @@ class _Run:
             # Answers that wait for an earlier morsel take memory: let that one catch up.
             while len(self.measured) > self.in_flight and not self.done:
                 await self.moved.wait()
+            while self.reader.lacks(self.size.wanted) and not self.done:
+                await in_thread(self.reader.load)
+                self.size.weigh(self.reader.bytes_per_row)
             if self.done:
                 return None
             found: Morsel | Piece | None

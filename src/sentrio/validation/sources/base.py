@@ -91,6 +91,16 @@ class Reader(ABC):
     unit: int = 1
     #: the size of a row, where the pass knows it better than the description
     bytes_per_row: float | None = None
+    #: set before the first read: tells which columns of a part the pass will read, if that is known
+    reads: Callable[[Known], Collection[str]] | None = None
+
+    def lacks(self, rows: int) -> bool:
+        """Tell whether :meth:`load` must be called before the next morsel of about so many rows can be had."""
+        return False
+
+    def load(self) -> None:
+        """Do a short step of what must be done before the next morsel can be had; blocks."""
+        return
 
     @abstractmethod
     def read(self, rows: int) -> Morsel | None:

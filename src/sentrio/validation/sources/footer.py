@@ -8,7 +8,7 @@ said of NaN), the extremes of old writers, whose order nobody defined.
 
 from __future__ import annotations
 
-__all__ = ("DamagedFooter", "Footer", "footer_bytes", "footer_size", "read_footer")
+__all__ = ("DamagedFooter", "Footer", "flat_columns", "footer_bytes", "footer_size", "read_footer")
 
 import math
 import os
@@ -20,12 +20,10 @@ import attrs
 import polars as pl
 
 from sentrio.validation.facts import Chunk, RowGroup
+from sentrio.validation.sources.thrift import field_head, integer, list_head, read_struct, skip, structs
 
 _MAGIC = b"PAR1"
-# The types of the compact encoding.
-_TRUE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT, _UUID = 1, 3, 7, 8, 9, 10, 11, 12, 13
-# Deeper nesting than any real footer has.
-_DEEPEST = 32
+_STRUCT = 12
 
 # Bytes that are read in one step.
 _STEP = 2**17
@@ -60,6 +58,7 @@ class _Column:
     required: bool = False
     width: int = 0  #: bytes of an extreme; 0: extremes are not to be trusted
     signed: bool = True
+    within: str | None = None  #: the wanted column of which it is a leaf
     repeated: bytes = b""  #: the first fields of the chunk before: type, encodings, path and codec seldom change
 
 
@@ -130,17 +129,17 @@ def _parse(
     orders: list[dict[int, Any]] = []
     at = last = 0
     while data[at]:
-        last, kind, at = _field(data, at, last)
+        last, kind, at = field_head(data, at, last)
         begin = at
         if last == _SCHEMA and like is not None and data.startswith(like.elements, at):
             written, columns, at = like.elements, like.columns, at + len(like.elements)
         elif last == _SCHEMA:
-            elements, at = _structs(data, at)
+            elements, at = structs(data, at)
             written, columns = data[begin:at], _columns(elements, schema)
         elif last == _ROWS:
-            rows, at = _integer(data, at)
+            rows, at = integer(data, at)
         elif last == _ROW_GROUPS:
-            count, at, _ = _list(data, at)
+            count, at, _ = list_head(data, at)
             for _ in range(count):
                 group, at = _group(data, at, columns, size)
                 groups.append(group)
@@ -148,9 +147,9 @@ def _parse(
                     yield
                     begin = at
         elif last == _COLUMN_ORDERS:
-            orders, at = _structs(data, at)
+            orders, at = structs(data, at)
         else:
-            at = _skip(data, at, kind)
+            at = skip(data, at, kind)
         if last == _KEY_VALUES:
             more = data[begin:at]  # where Arrow keeps types that Parquet has no word for
     if sum(group.rows for group in groups) != rows:
@@ -162,27 +161,33 @@ def _parse(
     return Footer(written + more, rows, tuple(groups), written, columns)
 
 
+def flat_columns(data: bytes, schema: Mapping[str, pl.DataType]) -> list[str | None]:
+    """Return the leaves of a list of schema elements: their names, or ``None`` where it is not one value a row."""
+    return [column.name for column in _columns(structs(data, 0)[0], schema)]
+
+
 def _columns(elements: list[dict[int, Any]], schema: Mapping[str, pl.DataType]) -> list[_Column]:
     """Return the leaves in the order of their chunks; only those right below the root are of use."""
     leaves: list[_Column] = []
     at = 1
 
-    def walk(top: bool) -> None:
+    def walk(within: str | None) -> None:
         nonlocal at
         element = elements[at]
         at += 1
+        name = element[4].decode()
         if children := element.get(5, 0):
             for _ in range(children):
-                walk(False)
+                walk(name if within is None else within)
             return
-        name = element[4].decode()
-        if not top or element.get(3) == _REPEATED or name not in schema:
-            leaves.append(_Column())
+        if within is not None or element.get(3) == _REPEATED or name not in schema:
+            wanted = name if within is None else within
+            leaves.append(_Column(within=wanted if wanted in schema else None))
             return
         leaves.append(_Column(name, element.get(3) == _REQUIRED, *_extremes(element, schema[name])))
 
     for _ in range(elements[0].get(5, 0)):
-        walk(True)
+        walk(None)
     return leaves
 
 
@@ -214,28 +219,29 @@ def _group(data: bytes, at: int, columns: list[_Column], size: float) -> tuple[R
     last, rows = 0, -1
     found: list[tuple[_Place, Chunk]] = []
     while data[at]:
-        last, kind, at = _field(data, at, last)
+        last, kind, at = field_head(data, at, last)
         if last == 1:
-            count, at, _ = _list(data, at)
+            count, at, _ = list_head(data, at)
             if count != len(columns):
                 raise ValueError("chunks and columns do not match")
             for column in columns:
                 place, chunk, at = _chunk(data, at, column)
                 found.append((place, chunk))
         elif last == 3:
-            rows, at = _integer(data, at)
+            rows, at = integer(data, at)
         else:
-            at = _skip(data, at, kind)
+            at = skip(data, at, kind)
     if rows < 0:
         raise ValueError("a row group without a number of rows")
     chunks = {}
     for column, ((values, begin, length), chunk) in zip(columns, found, strict=True):
+        name = column.name or column.within
+        if column.name is not None and values != rows:
+            raise DamagedFooter(f"column {name!r} has {values:,} values in a row group of {rows:,} rows")
+        if name is not None and (begin < 0 or length < 0 or begin + length > size):
+            raise DamagedFooter(f"column {name!r} lies beyond the end of the file")
         if column.name is None:
             continue
-        if values != rows:
-            raise DamagedFooter(f"column {column.name!r} has {values:,} values in a row group of {rows:,} rows")
-        if begin < 0 or length < 0 or begin + length > size:
-            raise DamagedFooter(f"column {column.name!r} lies beyond the end of the file")
         chunks[column.name] = chunk if chunk.nulls is None or 0 <= chunk.nulls <= rows else Chunk(None)
     return RowGroup(rows, chunks), at + 1
 
@@ -245,11 +251,11 @@ def _chunk(data: bytes, at: int, column: _Column) -> tuple[_Place, Chunk, int]:
     last = 0
     place, chunk = (-1, -1, -1), Chunk(None)
     while data[at]:
-        last, kind, at = _field(data, at, last)
+        last, kind, at = field_head(data, at, last)
         if last == 3 and kind == _STRUCT:
             place, chunk, at = _metadata(data, at, column)
         else:
-            at = _skip(data, at, kind)
+            at = skip(data, at, kind)
     return place, chunk, at + 1
 
 
@@ -267,13 +273,13 @@ def _metadata(data: bytes, at: int, column: _Column) -> tuple[_Place, Chunk, int
             last += head >> 4
             at += 1
         else:
-            last, at = _integer(data, at + 1)
+            last, at = integer(data, at + 1)
         if kind == 5 or kind == 6:
-            numbers[last], at = _integer(data, at)
+            numbers[last], at = integer(data, at)
         elif last == 12 and column.name is not None:
-            statistics, at = _struct(data, at)
+            statistics, at = read_struct(data, at)
         else:
-            at = _skip(data, at, kind)
+            at = skip(data, at, kind)
         if last == _REPEATED_FIELDS:
             column.repeated = data[begin:at]
     low = high = None
@@ -292,115 +298,3 @@ def _extreme(value: bytes | None, exact: bool | None, column: _Column) -> int | 
     if value is None or exact is False or not column.width or len(value) != column.width:
         return None
     return int.from_bytes(value, "little", signed=column.signed)
-
-
-def _field(data: bytes, at: int, last: int) -> tuple[int, int, int]:
-    """Read the head of a field: its number, its type, and where its value begins."""
-    head = data[at]
-    if head > 15:
-        return last + (head >> 4), head & 15, at + 1
-    number, at = _integer(data, at + 1)
-    return number, head, at
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    value = data[at]
-    at += 1
-    if value < 128:
-        return value, at
-    value, shift = value & 127, 7
-    while True:
-        byte = data[at]
-        at += 1
-        value |= (byte & 127) << shift
-        if byte < 128:
-            return value, at
-        shift += 7
-
-
-def _integer(data: bytes, at: int) -> tuple[int, int]:
-    value, at = _varint(data, at)
-    return (value >> 1) ^ -(value & 1), at
-
-
-def _list(data: bytes, at: int) -> tuple[int, int, int]:
-    """Read the head of a list: its length, where it begins, and the type of its items."""
-    head = data[at]
-    count, at = (head >> 4, at + 1) if head < 0xF0 else _varint(data, at + 1)
-    if count > len(data):
-        raise ValueError("a list longer than the footer")
-    return count, at, head & 15
-
-
-def _structs(data: bytes, at: int) -> tuple[list[dict[int, Any]], int]:
-    count, at, _ = _list(data, at)
-    found = []
-    for _ in range(count):
-        item, at = _struct(data, at)
-        found.append(item)
-    return found, at
-
-
-def _struct(data: bytes, at: int, depth: int = 0) -> tuple[dict[int, Any], int]:
-    """Read the numbers, texts, flags and structs of a struct, by the numbers of their fields."""
-    found: dict[int, Any] = {}
-    last = 0
-    while head := data[at]:
-        kind = head & 15
-        if head > 15:
-            last += head >> 4
-            at += 1
-        else:
-            last, at = _integer(data, at + 1)
-        if kind <= 2:
-            found[last] = kind == _TRUE
-        elif kind == _BINARY:
-            length, at = _varint(data, at)
-            found[last] = data[at : at + length]
-            at += length
-        elif kind == _BYTE:
-            found[last] = data[at]
-            at += 1
-        elif kind < _DOUBLE:
-            found[last], at = _integer(data, at)
-        elif kind == _STRUCT and depth < _DEEPEST:
-            found[last], at = _struct(data, at, depth + 1)
-        else:
-            at = _skip(data, at, kind)
-    return found, at + 1
-
-
-def _skip(data: bytes, at: int, kind: int, depth: int = 0, *, item: bool = False) -> int:
-    """Return where the value of this type that begins at ``at`` ends."""
-    if depth > _DEEPEST:
-        raise ValueError("nested too deeply")
-    if kind <= 2:
-        return at + item  # a flag is its type, but for the items of lists
-    if kind == _BYTE:
-        return at + 1
-    if kind < _DOUBLE:
-        while data[at] > 127:
-            at += 1
-        return at + 1
-    if kind == _BINARY:
-        length, at = _varint(data, at)
-        return at + length
-    if kind == _STRUCT:
-        last = 0
-        while data[at]:
-            last, kind, at = _field(data, at, last)
-            at = _skip(data, at, kind, depth + 1)
-        return at + 1
-    if kind in {_LIST, _SET}:
-        count, at, kind = _list(data, at)
-        if kind == _BINARY:
-            for _ in range(count):
-                length, at = _varint(data, at)
-                at += length
-            return at
-        for _ in range(count):
-            at = _skip(data, at, kind, depth + 1, item=True)
-        return at
-    if kind in {_DOUBLE, _UUID}:
-        return at + (8 if kind == _DOUBLE else 16)
-    raise ValueError(f"no type {kind} is expected in a footer")

@@ -19,7 +19,7 @@ from typing import Any
 
 import polars as pl
 
-from sentrio.errors import SourceError
+from sentrio.errors import OptionValueError, SourceError
 from sentrio.validation.sources.base import UNREADABLE, Description, Morsel, Reader, Source
 from sentrio.validation.wording import first_line, listed
 
@@ -31,8 +31,19 @@ def as_frame(data: Any) -> pl.DataFrame | pl.LazyFrame | None:
     if isinstance(data, pl.Series):
         return data.to_frame()
     if type(data).__module__.partition(".")[0] == "pyarrow" and hasattr(data, "num_columns"):
-        return pl.DataFrame(data)
+        try:
+            return pl.DataFrame(data)
+        except UNREADABLE as exc:
+            problem = f"Polars can not take this {type(data).__name__} over: {_reason(exc)}"
+            raise OptionValueError("data_source", "data_source", problem) from exc
     return None
+
+
+def _reason(exc: BaseException) -> str:
+    """Return what somebody's code, or a library, says of data that can not be had."""
+    if isinstance(exc, pl.exceptions.PanicException):
+        return str(exc).splitlines()[0]
+    return first_line(exc) if isinstance(exc, UNREADABLE) else f"{type(exc).__name__}: {first_line(exc)}"
 
 
 def is_pandas(data: Any) -> bool:
@@ -106,7 +117,8 @@ class PandasSource(Source):
             raise SourceError(self.label, f"it can not be taken over: {first_line(exc)}") from exc
         except Exception:  # noqa: BLE001  # of pandas or pyarrow; what it says shows a value
             bad = [repr(name) for name in self._data.columns if not _is_convertible(self._data[[name]])]
-            problem = f"it can not be taken over: values of several types in {listed(bad) or 'its columns'}"
+            where = listed(bad) or "its columns"
+            problem = f"it can not be taken over: values of several types, or of one that Arrow has not, in {where}"
             raise SourceError(self.label, problem) from None
         return iter(())
 
@@ -212,8 +224,8 @@ class _UserReader(LazyReader):
         label = self._source.label
         try:
             morsel = super().read(rows)
-        except UNREADABLE as exc:
-            raise SourceError(label, first_line(exc)) from exc
+        except (Exception, *UNREADABLE) as exc:  # its upstream part may call any Python code
+            raise SourceError(label, _reason(exc)) from exc
         if morsel is None:
             # A frame over a stream has no rows the second time, and that is not what the checks were asked.
             before, self._source.rows = self._source.rows, self.row
@@ -234,8 +246,8 @@ class LazySource(Source):
         """Return the schema; the number of rows is not known."""
         try:
             schema = self.frame.collect_schema()
-        except UNREADABLE as exc:
-            raise SourceError(self.label, first_line(exc)) from exc
+        except (Exception, *UNREADABLE) as exc:  # see above
+            raise SourceError(self.label, _reason(exc)) from exc
         return Description(schema=schema)
 
     def open(self, description: Description) -> Reader:

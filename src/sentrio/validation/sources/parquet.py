@@ -7,7 +7,7 @@ __all__ = ("ParquetReader", "ParquetSource")
 from base64 import b64decode
 from bisect import bisect_right
 from collections.abc import Collection, Generator, Iterator, Mapping
-from functools import partial
+from functools import cached_property, partial
 from itertools import accumulate
 from pathlib import Path
 
@@ -20,7 +20,9 @@ from sentrio.validation.sources.base import UNREADABLE, Description, Morsel, Rea
 from sentrio.validation.sources.files import FileSet
 from sentrio.validation.sources.footer import DamagedFooter, Footer, footer_bytes, read_footer
 from sentrio.validation.sources.ipc_layout import check_schema
+from sentrio.validation.sources.loading import LARGE_GROUP, GroupRows
 from sentrio.validation.sources.options import SourceOptions
+from sentrio.validation.sources.pages import UNUSUAL, ColumnPages, FilePages
 from sentrio.validation.wording import first_line
 
 # How much larger decoded rows are than the file's, as a first guess; what matters is the order of magnitude.
@@ -50,6 +52,18 @@ class ParquetFile:
     starts: list[int] = attrs.field(factory=list)  #: the first row of each row group, and the end of the last
 
     scanned: pl.LazyFrame | None = None
+    places: FilePages | None = None
+
+    def pages(
+        self, schema: Mapping[str, pl.DataType], group: int, columns: Collection[str]
+    ) -> dict[str, ColumnPages]:
+        """Return the pages of some columns of a row group.
+
+        :raises ValueError: and others of :data:`UNUSUAL`, if they can not be found
+        """
+        if self.places is None:
+            self.places = FilePages(self.path, schema)
+        return self.places.columns(group, columns)
 
     @property
     def frame(self) -> pl.LazyFrame:
@@ -102,20 +116,116 @@ class ParquetReader(Reader):
     def __init__(
         self, files: list[ParquetFile], schema: Mapping[str, pl.DataType], stored: float | None = None
     ) -> None:
-        self._files, self._schema = files, schema
+        self._files, self._schema, self._stored = files, schema, stored
         self._file = self._offset = self._index = self._row = 0
-        groups = [group for file in files for group in file.groups or () if group.rows]
-        self.unit = groups[0].rows if groups else 1
-        # What compresses well is far larger than the file lets one think: texts of kilobytes, say.
-        sizes = (sum(chunk.bytes for chunk in group.chunks.values()) / group.rows for group in groups)
-        self.bytes_per_row = max(sizes, default=None)
-        if self.bytes_per_row is not None and stored is not None:
-            self.bytes_per_row = min(self.bytes_per_row, stored * _MOST_UNPACKED)
+        groups = [(file, number) for file in files for number, group in enumerate(file.groups or ()) if group.rows]
+        self.unit = self._group(*groups[0]).rows if groups else 1
+        self._value_bytes: dict[str, float] | None = None  # of texts that stand in a dictionary
+        # The heaviest rows stand for all.
+        self._heaviest = max(groups, key=lambda each: self._bytes(self._group(*each), None), default=None)
+        self._large: GroupRows | None = None  # the row group that is read in pieces
+        self._large_at = (-1, -1, -1)  # its file, its number, its first row
+        self._end = 0  # the row of it that is needed next
+
+    @staticmethod
+    def _group(file: ParquetFile, number: int) -> RowGroup:
+        assert file.groups is not None
+        return file.groups[number]
+
+    def _columns(self, group: RowGroup) -> Collection[str]:
+        """Return the columns that are read of a row group."""
+        return group.chunks if self.reads is None else self.reads(Known(self._schema, [(group, group.rows)]))
+
+    def _bytes(self, group: RowGroup, columns: Collection[str] | None) -> float:
+        """Return the size of a row of a group, in some columns or in all."""
+        texts = self._value_bytes or {}
+        chunks = group.chunks
+        return sum(
+            max(chunks[name].bytes / group.rows, texts.get(name, 0))
+            for name in (chunks if columns is None else columns)
+            if name in chunks
+        )
+
+    @cached_property
+    def _read_columns(self) -> Collection[str]:
+        assert self._heaviest is not None
+        return self._columns(self._group(*self._heaviest))
+
+    @cached_property
+    def _texts(self) -> list[str]:
+        """The columns that are read whose values may be larger than their chunks let one think."""
+        if self._heaviest is None or self.reads is None:
+            return []
+        chunks = self._group(*self._heaviest).chunks
+        columns = (name for name in self._read_columns if name in chunks and chunks[name].dictionary)
+        return [name for name in columns if isinstance(self._schema[name], (pl.String, pl.Binary))]
+
+    @property
+    def bytes_per_row(self) -> float | None:  # type: ignore[override]
+        """The size of a row in the columns that are read, where footers tell."""
+        if self._heaviest is None:
+            return None
+        group, columns = self._group(*self._heaviest), self._read_columns
+        found = self._bytes(group, columns)
+        if self._stored is not None:
+            # What compresses well is far larger than the file lets one think: texts of kilobytes, say.
+            found = found if self._value_bytes else min(found, self._stored * _MOST_UNPACKED)
+            if not set(columns) <= group.chunks.keys():
+                found = max(found, self._stored)
+        return found
+
+    def lacks(self, rows: int) -> bool:
+        """Tell whether something is to be decoded first: of row groups that are too large to be read at once."""
+        if self._texts and self._value_bytes is None:
+            return True
+        large = self._large_rows(rows)
+        return large is not None and large.lacks(self._end)
+
+    def load(self) -> None:
+        """Find out how large texts are, or decode some pages."""
+        if self._texts and self._value_bytes is None:
+            self._value_bytes = {}
+            assert self._heaviest is not None
+            file, number = self._heaviest
+            try:
+                found = file.pages(self._schema, number, self._texts)
+            except UNUSUAL:
+                return
+            self._value_bytes = {name: pages.value_bytes for name, pages in found.items() if pages.value_bytes}
+        elif self._large is not None:
+            self._large.load(self._offset - self._large_at[2], self._end)
+
+    def _large_rows(self, rows: int) -> GroupRows | None:
+        """Return the row group of which the next morsel is a piece, if it is a large one."""
+        self._skip_empty()
+        if self._file == len(self._files) or self.reads is None:
+            return None
+        file = self._files[self._file]
+        if not file.groups:
+            return None
+        number = bisect_right(file.starts, self._offset) - 1
+        group, start = file.groups[number], file.starts[number]
+        length = file.length(self._offset, rows)
+        end = self._offset - start + length
+        if length == group.rows or end > group.rows:
+            return None
+        if self._large_at != (self._file, number, start):
+            self._large_at, self._large = (self._file, number, start), None
+            columns = self._columns(group)
+            # Pages are found one after another, from the first one on.
+            if self._offset == start and self._bytes(group, columns) * group.rows > LARGE_GROUP:
+                find = partial(file.pages, self._schema, number)
+                self._large = GroupRows(file.frame, start, group, sorted(columns), find)
+        self._end = end
+        return self._large
+
+    def _skip_empty(self) -> None:
+        while self._file < len(self._files) and self._offset >= self._files[self._file].rows:
+            self._file, self._offset = self._file + 1, 0
 
     def read(self, rows: int) -> Morsel | None:
         """Return the next piece of a file, or several small files; of files without rows, one morsel without."""
-        while self._file < len(self._files) and self._offset >= self._files[self._file].rows:
-            self._file, self._offset = self._file + 1, 0
+        self._skip_empty()
         if self._file == len(self._files):
             if self._index:
                 return None
@@ -124,9 +234,16 @@ class ParquetReader(Reader):
         file = self._files[self._file]
         ahead, scattered = None, False
         if self._offset or file.rows > rows:
+            large = self._large_rows(rows)
+            while large is not None and large.lacks(self._end):
+                self.load()
             ahead = partial(file.ahead, self._offset)
             length = file.length(self._offset, rows)
-            frame, pieces = file.frame.slice(self._offset, length), file.pieces(self._offset, length)
+            pieces = file.pieces(self._offset, length)
+            if large is not None:
+                frame = large.frame(self._end - length, length)
+            else:
+                frame = file.frame.slice(self._offset, length)
             self._offset += length
         else:
             files = self._whole(rows)

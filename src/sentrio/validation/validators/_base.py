@@ -208,7 +208,7 @@ class ColumnRule(Validator):
     # A column may have an empty name, as in what a spreadsheet saves.
     column: str | None = attrs.field(default=None, validator=options.optional(options.text(empty=True)))
     columns: tuple[str, ...] | None = attrs.field(
-        default=None, converter=options.as_tuple, validator=options.optional(options.texts(minimum=1))
+        default=None, converter=options.as_tuple, validator=options.optional(options.texts(minimum=1, empty=True))
     )
 
     def __attrs_post_init__(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ("Interval", "decimal_of", "interval_of", "members_of", "rounded")
+__all__ = ("Interval", "decimal_of", "extremes_of", "interval_of", "members_of", "rounded")
 
 import decimal
 import math
@@ -54,7 +54,7 @@ def interval_of(low: float | None, high: float | None, inclusive: str, dtype: pl
             return Interval(low=low, high=high, closed=inclusive, wide=True)
         return Interval(low=low, high=high, closed=inclusive)
     scale = dtype.scale if isinstance(dtype, pl.Decimal) else 0
-    least, most = _extremes(dtype)
+    least, most = extremes_of(dtype)
     first = _step(low, scale, math.ceil, 0 if inclusive in {"both", "left"} else 1, least)
     last = _step(high, scale, math.floor, 0 if inclusive in {"both", "right"} else -1, most)
     if first > min(last, most) or last < least:
@@ -78,7 +78,7 @@ def _overflows(bound: float, dtype: pl.DataType) -> bool:
     return isinstance(dtype, pl.Float16 | pl.Float32) and not math.isfinite(pl.Series([bound]).cast(dtype).item())
 
 
-def _extremes(dtype: pl.DataType) -> tuple[int, int]:
+def extremes_of(dtype: pl.DataType) -> tuple[int, int]:
     """Return the least and the greatest number of a type, counted in its smallest steps."""
     if isinstance(dtype, pl.Decimal):
         most = 10 ** (dtype.precision or 38) - 1

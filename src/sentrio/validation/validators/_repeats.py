@@ -12,7 +12,7 @@ __all__ = ("Hashes", "Marks", "Repeats", "Verify", "hashed", "present")
 
 import heapq
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 import polars as pl
@@ -21,10 +21,12 @@ from sentrio.validation.external import HashedRows, Piece
 from sentrio.validation.metrics import Metric, ScanMetric
 
 # A mark takes a bit. With more of them than values few rows are let through by mistake; the most take 32 MB.
-_MARKS_PER_VALUE = 8
+_MARKS_PER_VALUE = 4
 _LEAST_MARKS, _MOST_MARKS = 2**16, 2**28
 # Hashes that are sorted together: more of them take memory for a copy, fewer make many small writes.
 _RUN = 2**18
+# For a moment there are several copies of a hash. Of numbers, half a million rows are few enough.
+_WORKING_BYTES = 56
 # Repeating rows that can be shown.
 _SHOWN_ROWS = 64
 
@@ -94,6 +96,8 @@ class _Runs:
 class Hashes(Metric):
     """Marks of the values that may occur more than once."""
 
+    working_bytes: ClassVar[int] = _WORKING_BYTES
+
     columns: tuple[str, ...]
     nulls_equal: bool
     kept: HashedRows | None = attrs.field(default=None, eq=False, repr=False)  #: in a run
@@ -114,6 +118,8 @@ class Hashes(Metric):
         """Return the run of one morsel."""
         state = _Runs()
         for start in range(0, max(len(values[0]), 1), _RUN):
+            if self.kept is not None and self.kept.closed:
+                break
             # Sorted here, since an expression sorts in all threads of Polars, which takes twice the time in sum.
             run: pl.Series = values[0][start : start + _RUN].sort(multithreaded=False)
             height = len(run)
@@ -135,25 +141,28 @@ class Hashes(Metric):
 
     def work(self, state: _Runs) -> Iterator[None]:
         """Compare all hashes, one part of their range after another."""
-        assert self.kept is not None, "begin() comes first"
+        kept = self.kept or HashedRows(_HASH, state.values)  # outside of a run all runs are in memory
         yield
-        count = self.kept.count
+        count = kept.count
         wide = max(_LEAST_MARKS, min(_MOST_MARKS, 2 ** (state.values * _MARKS_PER_VALUE - 1).bit_length()), 2 * count)
         each = wide // count
         unmarked = pl.repeat(False, each, dtype=pl.Boolean, eager=True)
         rows, marks = 0, []
-        for number, part in enumerate(self.kept.parts(state.runs)):
-            found, more = _repeated(part[_HASH]) if part.height else (None, 0)
-            rows += more
-            if found is None or not more:
+        for part in kept.parts(state.runs):
+            if part is not None:
+                found, more = _repeated(part[_HASH]) if part.height else (None, 0)
+                rows += more
                 marks.append(unmarked)  # one for all
-            else:
-                places = _places(found, wide) - number * each
-                marks.append(pl.repeat(False, each, dtype=pl.Boolean, eager=True).scatter(places, True))
-            del part, found  # the next one is read before these names stand for it
+                if found is not None and more:
+                    places = _places(found, wide) - (len(marks) - 1) * each
+                    marks[-1] = pl.repeat(False, each, dtype=pl.Boolean, eager=True).scatter(places, True)
+                del found
+            del part  # the next one is read before this name stands for it
             yield
         state.runs.clear()
-        self.kept.close()
+        kept.close()
+        kept.free()
+        yield
         bits = pl.concat(marks, rechunk=True) if rows else unmarked
         state.marks = Marks(bits, rows + state.dropped)
 
@@ -162,9 +171,19 @@ class Hashes(Metric):
         return state.marks
 
     def close(self) -> None:
-        """Remove the temporary file."""
+        """Take the name of the temporary file away."""
         if self.kept is not None:
             self.kept.close()
+
+    @property
+    def needs_free(self) -> bool:
+        """Whether there is a file."""
+        return self.kept is not None and self.kept.needs_free
+
+    def free(self) -> None:
+        """Give the room of the file back."""
+        if self.kept is not None:
+            self.kept.free()
 
 
 def _again(hashes: pl.Series) -> pl.Series:
@@ -200,6 +219,8 @@ class Verify(ScanMetric):
     A row let through by mistake has a value that is counted once and dropped.
     """
 
+    working_bytes: ClassVar[int] = _WORKING_BYTES
+
     def __init__(self, columns: tuple[str, ...], nulls_equal: bool, marks: Marks) -> None:
         self._columns, self._nulls_equal, self._marks = columns, nulls_equal, marks
         self._rows = HashedRows(_HASH, marks.rows)
@@ -207,12 +228,16 @@ class Verify(ScanMetric):
     def scan(self, frame: pl.LazyFrame, row_index: str) -> _Found:
         """Return rows of one morsel, each with a count: how many rows it stands for, itself included."""
         rows = frame.select(pl.col(row_index).alias(_ROW), *self._columns)
-        found = self._marks.repeating(rows, self._columns, nulls_equal=self._nulls_equal).sort(_HASH)
+        found = self._marks.repeating(rows, self._columns, nulls_equal=self._nulls_equal)
+        if self._rows.closed:
+            return _Found([])
+        found = found.sort(_HASH, multithreaded=False)  # as the hashes alone
         found = found.with_columns(pl.lit(1, pl.UInt32).alias(_COUNT))
         again = _again(found[_HASH])
         if again.any():
             several = again | again.shift(-1, fill_value=False)
-            found = pl.concat([found.filter(~several), self._folded(found.filter(several))]).sort(_HASH)
+            found = pl.concat([found.filter(~several), self._folded(found.filter(several))])
+            found = found.sort(_HASH, multithreaded=False)
         return _Found([self._rows.add(found)])
 
     def _folded(self, rows: pl.DataFrame) -> pl.DataFrame:
@@ -237,7 +262,7 @@ class Verify(ScanMetric):
         failed, first = 0, state.repeats.rows
         for part in self._rows.parts(state.pieces):
             yield
-            if not part.height:
+            if part is None or not part.height:
                 continue
             repeated = self._repeated(part)
             del part  # the next one is read before this name stands for it
@@ -249,6 +274,7 @@ class Verify(ScanMetric):
         state.repeats = Repeats(failed, first)
         state.pieces.clear()
         self.close()
+        self.free()
 
     def _repeated(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Return those of some rows, sorted by hash, whose values occur more than once."""
@@ -266,5 +292,14 @@ class Verify(ScanMetric):
         return state.repeats
 
     def close(self) -> None:
-        """Remove the temporary file."""
+        """Take the name of the temporary file away."""
         self._rows.close()
+
+    @property
+    def needs_free(self) -> bool:
+        """Whether there is a file."""
+        return self._rows.needs_free
+
+    def free(self) -> None:
+        """Give the room of the file back."""
+        self._rows.free()

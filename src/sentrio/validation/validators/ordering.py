@@ -18,7 +18,7 @@ from sentrio.validation.values import python_rows
 # Failing rows kept for the sample, which never shows more.
 _KEPT_ROWS = 64
 
-_VALUE = "__sentrio_value__"
+_VALUE, _SHOWN = "__sentrio_value__", "__sentrio_shown__"
 
 
 @attrs.define(eq=False)
@@ -43,21 +43,21 @@ class _Steps(ScanMetric):
 
     def scan(self, frame: pl.LazyFrame, row_index: str) -> _Part:
         value = pl.col(self.column)
+        compared = (value.to_physical() if self.physical else value).alias(_VALUE)
+        shown = value.alias(_SHOWN)
         found = (
-            frame.select(row_index, self.column, (value.to_physical() if self.physical else value).alias(_VALUE))
-            .filter(value.is_not_null())
-            .collect(engine="streaming")
+            frame.select(row_index, shown, compared).filter(pl.col(_SHOWN).is_not_null()).collect(engine="streaming")
         )
         if found.is_empty():
             return _Part()
         values = found[_VALUE]
         wrong = self._wrong(values.shift(1), values)
-        rows = found.filter(wrong.fill_null(False)).head(_KEPT_ROWS).select(row_index, self.column)
+        rows = found.filter(wrong.fill_null(False)).head(_KEPT_ROWS).select(row_index, _SHOWN)
         return _Part(
             failed=int(wrong.sum()),
             first=values[:1],
             last=values[-1:],
-            first_row=python_rows(found.select(row_index, self.column).head(1))[0],
+            first_row=python_rows(found.select(row_index, _SHOWN).head(1))[0],
             rows=python_rows(rows),
         )
 

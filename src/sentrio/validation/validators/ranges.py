@@ -52,9 +52,6 @@ class InRange(RowRule):
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
-        if self.min is None and self.max is None and self.inclusive != "both":
-            problem = f"inclusive {self.inclusive!r} has no meaning without 'min' and 'max'"
-            raise OptionValueError(self.validator_name, "inclusive", problem)
         if self.min is None or self.max is None:
             return
         if self.min > self.max or (self.min == self.max and self.inclusive != "both"):
