@@ -240,6 +240,12 @@ def test_other_columns_behind_an_equal_first_line_are_seen(tmp_path: Path, one: 
     assert "2.csv has other columns than 1.csv" in str(result.error), result.error
 
 
+def test_quotes_count_where_only_a_later_file_has_them(tmp_path: Path) -> None:
+    for number, line in enumerate([b"0,w", b"1,x", b'2,"y,z"', b"3,w"]):
+        (tmp_path / f"{number}.csv").write_bytes(b"a,b\n" + line + b"\n")
+    assert rows_of(morsels({"path": str(tmp_path / "*.csv")}, 100)) == [(0, "w"), (1, "x"), (2, "y,z"), (3, "w")]
+
+
 def test_a_line_that_lacks_fields_is_found_in_whichever_file_it_is(tmp_path: Path) -> None:
     (tmp_path / "1.csv").write_bytes(b'a,b\n"x\ny",z\n')
     (tmp_path / "2.csv").write_bytes(b"a,b\n1\n")
