@@ -208,6 +208,12 @@ def test_a_range_of_dates_is_told_who_can_do_that(bound: Any) -> None:
         make_validator({"range": {"column": "d", "min": bound}})
 
 
+def test_dates_that_are_texts_are_told_how_to_become_dates() -> None:
+    (check,) = run(FRAME, [{"date_range": {"column": "t", "min": "2026-01-01"}}], ONE).checks
+    assert check.message is not None
+    assert check.message.endswith("the source's option `schema: {t: date}`)")
+
+
 @given(name=st.sampled_from(sorted(validator_names())), at=st.integers(0, 12), char=st.sampled_from(["", "x", "é"]))
 def test_a_misspelt_validator_is_an_error(name: str, at: int, char: str) -> None:
     at %= len(name)

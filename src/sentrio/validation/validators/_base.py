@@ -246,7 +246,10 @@ class ColumnRule(Validator):
         if name not in schema:
             return f"no column {name!r}{suggestion(name, tuple(schema))}"
         if not fits(self.column_kind, schema[name]):
-            return f"column {name!r} is {schema[name]}; the rule applies to {KINDS[self.column_kind]} columns"
+            problem = f"column {name!r} is {schema[name]}; the rule applies to {KINDS[self.column_kind]} columns"
+            if schema[name] == pl.String and self.column_kind in {"temporal", "moment"}:
+                problem += f" (a text file's is read as one with the source's option `schema: {{{name}: date}}`)"
+            return problem
         return ""
 
     @abstractmethod
