@@ -21,7 +21,8 @@ WORKERS = "3"
 
 # Tests of real processes and clocks meet machines that stand still for a second. One that fails is tried once more
 # and is listed: a fault to mend, but no reason to distrust all others. A plain ``pytest`` tries nothing again.
-SUITE = ("pytest", "-n", WORKERS, "--reruns=1", "-raR")
+# One that hangs is not tried again: its time limit holds for both tries together.
+SUITE = ("pytest", "-n", WORKERS, "--reruns=1", "--rerun-except=pytest-timeout", "-raR")
 
 
 def _found(version: str) -> bool:

@@ -391,13 +391,13 @@ async def test_a_progress_that_is_no_function_is_refused_before_anything_is_read
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_an_interruption_in_a_thread_is_raised_as_it_is(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Polars raises it in the thread that computes, and a task group would wrap it."""
+def test_an_interruption_of_a_task_is_raised_as_it_is(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trio raises it in any task, and a task group would wrap it."""
     monkeypatch.setenv("SENTRIO_BACKEND", backend)
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sentrio.validation.run.Validation._measure", interrupt)
+    monkeypatch.setattr("sentrio.validation.run.Validation._merge", interrupt)
     with pytest.raises(KeyboardInterrupt):
         Checkpoint("a", pl.DataFrame({"a": range(20_000)}), ["not_null"], morsel_rows=5_000).run()

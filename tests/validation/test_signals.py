@@ -97,6 +97,9 @@ async def test_what_was_broken_off_is_done_again(monkeypatch: pytest.MonkeyPatch
     left.append(KeyboardInterrupt())
     with pytest.raises(threads.Interrupted):
         await threads.in_thread(step, 7)
+    left += [KeyboardInterrupt() for _ in range(1_000)]
+    with pytest.raises(threads.Interrupted):
+        await threads.in_thread(step, 7, again=True)
 
 
 async def test_a_run_that_was_broken_off_has_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

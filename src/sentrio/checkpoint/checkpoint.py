@@ -296,7 +296,7 @@ class Checkpoint(metaclass=options.OptionsMeta):
 def plain_interruption() -> Iterator[None]:
     """Raise a ``KeyboardInterrupt`` as it is.
 
-    When Ctrl-C comes, Polars raises one in the thread that computes; it then comes out of a task group, wrapped.
+    When Ctrl-C comes, Trio raises one in any task; it then comes out of a task group, wrapped.
     """
     try:
         yield

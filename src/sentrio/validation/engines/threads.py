@@ -49,6 +49,8 @@ _LEAST_TIMED_ROWS = 8_192
 
 # The main thread has heard of a SIGINT and told this one within this time.
 _SIGNAL_SECONDS = 1.0
+# Nobody sends so many signals to one step; whatever raises them is then something else.
+_TRIES = 10
 
 # More queries than this at once, over all runs of an event loop, gain nothing and delay every one of them.
 _QUERIES_PER_THREAD = 2
@@ -83,9 +85,10 @@ async def in_thread(
 
     :param grace: seconds that a cancelled run waits for it; ``None``: as for a morsel
     :param again: whether the step can simply be taken again after it was broken off
-    :raises Interrupted: if it can not
+    :raises Interrupted: if it can not, or was broken off again and again
     """
     seconds = GRACE_SECONDS if grace is None else grace
+    tries = _TRIES if again else 1
     while True:
         try:
             return await call_sync(function, *args, limiter=limiter, abandon_after=seconds)
@@ -93,7 +96,8 @@ async def in_thread(
             # Python raises this in the main thread alone. Polars ends its queries in every thread, and an event loop
             # would end with it. What the signal means is for the main thread to say: as a rule it cancels this run.
             await anyio.sleep(_SIGNAL_SECONDS)
-            if not again:
+            tries -= 1
+            if not tries:
                 raise Interrupted from None
 
 
