@@ -45,7 +45,7 @@ def test_numbers(room: int, values: pl.Series, others: pl.Series, cut: Cut, file
             reference = Path(folder) / "reference.parquet"
             others.to_frame().write_parquet(reference)
         entries = [{"drift": {"reference": reference, "method": method}} for method in METHODS]
-        limits = (threshold, max(0.0, threshold - 1e-9))
+        limits = (min(threshold, 1.0), max(0.0, threshold - 1e-9))
         entries += [{"drift": {"reference": reference, "method": "ks", "threshold": limit}} for limit in limits]
         report = run(values.to_frame(), entries, cut)
     for check in report.checks:
