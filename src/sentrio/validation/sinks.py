@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, ClassVar
 import attrs
 import polars as pl
 
-from sentrio.validation.sources.thrift import field_head, integer, list_head, skip
+from sentrio.validation.sources.thrift import field_head, integer, list_head, skip, written
 
 _MAGIC = b"PAR1"
 
@@ -191,21 +191,12 @@ def _moved(data: bytes, at: int, plan: Mapping[int, Any], move: _Move, out: byte
     return at + 1
 
 
-def varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 127:
-        out.append(value & 127 | 128)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
 def _zigzag(value: int) -> bytes:
-    return varint(value << 1 if value >= 0 else (-value << 1) - 1)
+    return written(value << 1 if value >= 0 else (-value << 1) - 1)
 
 
 def _list_head(count: int) -> bytes:
-    return bytes([count << 4 | _STRUCT]) if count < 15 else bytes([0xF0 | _STRUCT]) + varint(count)
+    return bytes([count << 4 | _STRUCT]) if count < 15 else bytes([0xF0 | _STRUCT]) + written(count)
 
 
 #: The formats of files by their suffix.

@@ -40,21 +40,12 @@ _HEADS = (512, 2**16, 2**22)
 UNUSUAL = (AttributeError, IndexError, KeyError, TypeError, ValueError, OverflowError, RecursionError, OSError)
 
 
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 127:
-        out.append(number & 127 | 128)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
 def _number(step: int, kind: int, value: int) -> bytes:
     """Write a field that is a number.
 
     :param step: by how much its own number is above that of the field before
     """
-    return bytes([step << 4 | kind]) + _varint(value << 1)
+    return bytes([step << 4 | kind]) + thrift.written(value << 1)
 
 
 @attrs.frozen
@@ -251,7 +242,7 @@ class FilePages:
         return (copied, numbers), at + 1
 
     def _footer(self, rows: int, chunks: list[bytes]) -> bytes:
-        columns = bytes([_STRUCTS]) + _varint(len(chunks)) + b"".join(chunks)
+        columns = bytes([_STRUCTS]) + thrift.written(len(chunks)) + b"".join(chunks)
         group = bytes([1 << 4 | _LIST]) + columns + _number(1, _I64, 0) + _number(1, _I64, rows) + b"\0"
         parts = [_number(1, _I32, 1), bytes([1 << 4 | _LIST]), self._schema, _number(1, _I64, rows)]
         parts += [bytes([1 << 4 | _LIST, 1 << 4 | _STRUCT]), group]

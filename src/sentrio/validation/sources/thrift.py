@@ -1,8 +1,8 @@
-"""Thrift's compact encoding, in which Parquet writes its footers and the heads of its pages: how it is read."""
+"""Thrift's compact encoding, in which Parquet writes its footers and the heads of its pages: read and written."""
 
 from __future__ import annotations
 
-__all__ = ("field_head", "integer", "list_head", "read_struct", "skip", "structs", "varint")
+__all__ = ("field_head", "integer", "list_head", "read_struct", "skip", "structs", "varint", "written")
 
 from typing import Any
 
@@ -34,6 +34,16 @@ def varint(data: bytes, at: int) -> tuple[int, int]:
         if byte < 128:
             return value, at
         shift += 7
+
+
+def written(number: int) -> bytes:
+    """Return a number from 0 as :func:`varint` reads it."""
+    out = bytearray()
+    while number > 127:
+        out.append(number & 127 | 128)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
 
 
 def integer(data: bytes, at: int) -> tuple[int, int]:
