@@ -257,10 +257,13 @@ class _Run:
         while self.placed < index:
             await self.moved.wait()
         if isinstance(parsed, Exception):
-            # The pieces behind this one wait for a turn that does not come.
-            steps, end = self.reader.failed(parsed), object()
-            while await in_thread(next, steps, end) is not end:
-                pass
+            # The pieces behind this one wait for a turn that does not come, and nobody may cut another one meanwhile.
+            self.done = True
+            self._move()
+            async with self.reading:
+                steps, end = self.reader.failed(parsed), object()
+                while await in_thread(next, steps, end) is not end:
+                    pass
             raise parsed
         morsels = list(self.reader.place(parsed, wanted))
         self._weigh(parsed)
