@@ -6,7 +6,7 @@ lie far from each other.
 
 from __future__ import annotations
 
-__all__ = ("HashedRows", "Piece")
+__all__ = ("HashedRows", "Piece", "copied", "make_file")
 
 import math
 import queue
@@ -84,9 +84,9 @@ class HashedRows:
         try:
             yield shared
         finally:
-            if self._closed:  # by a cancelled run that left this call behind
-                _give_up(shared)
             self._shared.put(shared)
+            if self._closed:  # by a cancelled run that left this call behind, maybe just now
+                self.free()
 
     @property
     def closed(self) -> bool:
@@ -105,10 +105,8 @@ class HashedRows:
                 return Piece(frame)
             parts = shared.parts
         if not parts:
-            # What a frame takes is told by nothing but a copy: it may hold on to all texts of the rows it was among.
-            whole = BytesIO()
-            _write(frame, whole)
-            size = whole.tell()
+            # What it takes is told by nothing but a copy: it may hold on to all texts of the rows it was among.
+            copy, size = copied(frame)
             with self._sharing() as shared:
                 fits = not shared.parts and shared.kept + size <= _KEPT_BYTES
                 if fits:
@@ -117,7 +115,8 @@ class HashedRows:
                     shared.parts = _parts(size, None if self._rows is None else self._rows / frame.height)
                 parts = shared.parts
             if fits:
-                return Piece(_read(whole.getvalue()))
+                return Piece(copy)
+            del copy
         try:
             return Piece(None, self._written(frame, _cuts(frame[self._hash], parts)))
         except OSError:
@@ -247,6 +246,13 @@ def _write(frame: pl.DataFrame, target: BytesIO) -> None:
     # Texts with the places where they begin, as Arrow first had them, are smaller than views of them; to pack the
     # rows would take three times as long as to write what that saves.
     frame.write_ipc_stream(target, compression="uncompressed", compat_level=pl.CompatLevel.oldest())
+
+
+def copied(frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
+    """Return a copy of a frame that holds on to nothing but its own rows, and its size when it is written."""
+    data = BytesIO()
+    _write(frame, data)
+    return _read(data.getvalue()), data.tell()
 
 
 def _read(data: bytes) -> pl.DataFrame:

@@ -23,6 +23,7 @@ from sentrio.async_core._atomic import Replacement
 from sentrio.async_core._thread_steps import GRACE_SECONDS
 from sentrio.errors import OptionValueError, SourceError
 from sentrio.validation.engines.threads import in_thread
+from sentrio.validation.external import copied
 from sentrio.validation.metrics import Matching, Metric, ScanMetric
 from sentrio.validation.plan import ROW, Plan
 from sentrio.validation.report import Severity, SplitResult
@@ -131,7 +132,8 @@ class _RepeatedKeys(ScanMetric):
         if not self.marks:
             return _Keys([rows.head(0).select(pl.all(), pl.lit(0, pl.UInt32).alias(row_index)).collect()])
         found = self.marks.repeating(rows, self.columns, nulls_equal=self.nulls_equal)
-        return _Keys([some.group_by(self.columns).agg(pl.len().alias(row_index)) for some in found])
+        counts = [some.group_by(self.columns).agg(pl.len().alias(row_index)) for some in found]
+        return _Keys([copied(pl.concat(counts))[0]])
 
     def merge(self, earlier: _Keys, later: _Keys) -> _Keys:
         earlier.counts += later.counts
