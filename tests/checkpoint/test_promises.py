@@ -20,7 +20,8 @@ import anyio.to_thread
 import polars as pl
 import psutil
 import pytest
-from tests.checkpoint._running import FRAME, checkpoint, until
+from tests.async_core._moments import cancelled_when, until
+from tests.checkpoint._running import FRAME, checkpoint
 
 import sentrio
 from sentrio import Checkpoint, CheckpointResult
@@ -235,7 +236,7 @@ async def test_a_job_whose_submitter_has_gone_is_dropped_and_the_pool_keeps_its_
         tg.start_soon(pool.submit, checkpoint("first", act))
         await until(lambda: ran)
         for _ in range(5):
-            with anyio.move_on_after(0.01) as scope:
+            async with cancelled_when(lambda: until(lambda: pool.statistics().waiting)) as scope:
                 await pool.submit(checkpoint("queued", act))
             assert scope.cancelled_caught
         assert pool.statistics().waiting == 0
