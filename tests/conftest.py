@@ -35,6 +35,7 @@ settings.register_profile(
     "suite", deadline=None, max_examples=60, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.register_profile("chaos", parent=settings.get_profile("suite"), max_examples=2000, print_blob=True)
+settings.register_profile("minimums", parent=settings.get_profile("suite"), max_examples=10)
 settings.load_profile("chaos" if CHAOS else "suite")
 
 
