@@ -382,6 +382,7 @@ class TestWriting:
         assert names(tmp_path) == []
 
     @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+    @pytest.mark.endurance
     def test_a_killed_process_keeps_the_old_content(
         self, tmp_path: Path, number: signal.Signals, backend: Backend
     ) -> None:
@@ -485,6 +486,7 @@ class TestCopying:
         assert stat.S_IMODE(destination.stat().st_mode) == 0o604
         assert names(tmp_path) == ["destination", "source"]
 
+    @pytest.mark.endurance
     async def test_memory_stays_constant(self, tmp_path: Path) -> None:
         script = f"""
 import anyio, resource

@@ -93,6 +93,7 @@ anyio.run(main, backend=sys.argv[2])
 """
 
 
+@pytest.mark.endurance
 @pytest.mark.parametrize("name", ["asyncio", "trio"])
 def test_memory_stays_small_although_the_results_are_kept(name: str, large_counts: int) -> None:
     count = min(500 * large_counts, 3000)
@@ -139,6 +140,7 @@ anyio.run(main, backend=sys.argv[1])
 """
 
 
+@pytest.mark.endurance
 @pytest.mark.parametrize("name", ["asyncio", "trio"])
 def test_twenty_first_runs_at_once_do_not_import_each_other_into_a_deadlock(
     name: str, tmp_path: Path, large_counts: int
@@ -169,6 +171,7 @@ assert answers == ["failure"] * 20, answers
 """
 
 
+@pytest.mark.endurance
 def test_first_calls_from_twenty_threads_at_once() -> None:
     in_a_fresh_process(FIRST_CALLS)
 
@@ -188,6 +191,7 @@ anyio.run(main)
 """
 
 
+@pytest.mark.endurance
 def test_several_processes_write_to_one_store(tmp_path: Path) -> None:
     command = [sys.executable, "-c", WRITER, str(tmp_path / "stored")]
     writers = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
@@ -274,6 +278,7 @@ anyio.run(main, backend=sys.argv[1])
 """
 
 
+@pytest.mark.endurance
 @pytest.mark.parametrize("name", ["asyncio", "trio"])
 def test_a_process_whose_runs_were_cancelled_is_idle_and_ends(name: str, large_file: Path) -> None:
     used, running, ended = in_a_fresh_process(LEAVES, name, str(large_file)).split()

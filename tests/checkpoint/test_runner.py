@@ -548,6 +548,7 @@ print("ended", runner.get_stats()["running"], flush=True)
 """
 
 
+@pytest.mark.endurance
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("again", [False, True])
 def test_signals_stop_a_blocking_run_gracefully(backend: Backend, number: signal.Signals, again: bool) -> None:
