@@ -213,6 +213,7 @@ async def test_a_result_that_can_not_be_written_is_reported(tmp_path: Path) -> N
 
 async def test_the_loop_goes_on_while_data_are_read(large_file: Path) -> None:
     ticks = 0
+    rules = [{"regex": {"column": "text", "pattern": "@"}}]
 
     async def tick() -> None:
         nonlocal ticks
@@ -222,7 +223,7 @@ async def test_the_loop_goes_on_while_data_are_read(large_file: Path) -> None:
 
     async with anyio.create_task_group() as tg:
         tg.start_soon(tick)
-        assert await Checkpoint("large", large_file, ["not_null"], morsel_rows=100_000).run_async()
+        assert await Checkpoint("large", large_file, rules, morsel_rows=100_000).run_async()
         tg.cancel_scope.cancel()
     assert ticks > 5
 

@@ -6,7 +6,7 @@ many checks need it. A check may ask for another phase when its metrics are know
 
 from __future__ import annotations
 
-__all__ = ("Group", "MorselResult", "Phase", "Plan", "SampleOptions", "measure", "read_columns")
+__all__ = ("Group", "MorselResult", "Phase", "Plan", "SampleOptions", "measure", "measured", "read_columns")
 
 import copy
 import re
@@ -162,18 +162,21 @@ class Plan:
                 self.checks.append(check)
         self.by_id = {check.id: check for check in self.checks}
         sound = [check for check in self.checks if not check.problem]
-        if sound and self._try(sound):
+        if sound and self._try(sound, self.first):
             # Something is wrong with one of them: try each by itself.
             for check in sound:
-                check.problem = self._try([check])
-        for check in sound:
-            if not check.problem:
-                self.first.add(check, check.metrics, where)
+                check.problem = self._try([check], Phase())
+            self.first = Phase()
+            for check in sound:
+                if not check.problem:
+                    self.first.add(check, check.metrics, where)
 
-    def _try(self, checks: Sequence[Check]) -> str:
-        """Try checks on no rows: what is wrong with their expressions shows before any data are read."""
-        trial = Phase()
-        empty = pl.LazyFrame(schema=self._whole)
+    def _try(self, checks: Sequence[Check], trial: Phase) -> str:
+        """Have a phase measure checks, and try it on no rows.
+
+        :return: what is wrong with their expressions, so that it shows before any data are read
+        """
+        empty = pl.DataFrame(schema=self._whole)
         for condition in {self.where, *(check.rule.where for check in checks)} - {None}:
             _, problem = row_condition(str(condition), self._whole)
             if problem:
@@ -257,6 +260,23 @@ def measure(
             ]
             if wanted:
                 result.samples |= _samples(wanted, group, part, first_row, options, result.errors)
+    return result
+
+
+def measured(phase: Phase, known: Known, options: SampleOptions) -> MorselResult | None:
+    """Return what :func:`measure` would of all rows, if all of it is known without reading one."""
+    result = MorselResult(known.rows, [], {})
+    for group in phase.groups:
+        if group.condition is not None:
+            return None
+        states = []
+        for metric in group.metrics:
+            states.append(metric.known(known))
+            if states[-1] is UNKNOWN:
+                return None
+        if options.most and any(True for _ in _failing(phase, group, states, ())):
+            return None  # the rows that fail are to be shown
+        result.states.append(states)
     return result
 
 

@@ -25,7 +25,7 @@ from sentrio.validation.engines.threads import Interrupted, MorselSize, in_threa
 from sentrio.validation.facts import Known
 from sentrio.validation.lookup import Wanted
 from sentrio.validation.outcomes import UNEVALUATED, error_of, result_of
-from sentrio.validation.plan import Broken, Frame, MorselResult, Phase, Plan, measure, read_columns
+from sentrio.validation.plan import Broken, Frame, MorselResult, Phase, Plan, measure, measured, read_columns
 from sentrio.validation.report import CheckResult, Severity, ValidationReport
 from sentrio.validation.samples import Row, SampleOptions
 from sentrio.validation.sources.base import Description, Morsel, ReadAsText, Reader, Source
@@ -130,12 +130,9 @@ class Validation:
         self._number = self._scanned = 0
 
     async def _run(self) -> None:
-        await self._steps(self.source.prepare())
-        if self.source.instant:
-            description = self.source.describe()
-        else:
-            description = await in_thread(_guarded, self.source, self.source.describe, again=True)
-        self._description = description
+        await self._steps(self._described())
+        description = self._description
+        assert description is not None
         self._plan = self._make_plan(description)
         logger.debug(
             "%s columns, %s rows, %s checks", len(description.schema), description.rows, len(self._plan.checks)
@@ -192,6 +189,10 @@ class Validation:
             self._phase.free()  # of what could not be measured; the rest was given back when it was done
         self._phase, self._states = phase, []
 
+    def _described(self) -> Iterator[None]:
+        yield from self.source.prepare()
+        self._description = self.source.describe()
+
     def _make_plan(self, description: Description) -> Plan:
         key = (tuple(description.schema.items()), tuple(description.hidden))
         plan = self.plans.get(key)
@@ -234,6 +235,10 @@ class Validation:
             rule.follow_up is not Validator.follow_up or (keys and rule.sample is not Validator.sample)
             for rule in rules
         )
+        known = None if self._splitting else self.source.known()
+        if known is not None and (result := measured(phase, known, self.samples)) is not None:
+            self._merge(None, result)
+            return
         schema = self._description.schema
         # What is split is read as a whole.
         reads = (lambda known: schema) if self._splitting else partial(read_columns, phase)
@@ -298,7 +303,7 @@ class Validation:
             ),
         )
 
-    def _merge(self, morsel: Morsel, result: MorselResult) -> bool:
+    def _merge(self, morsel: Morsel | None, result: MorselResult) -> bool:
         """Merge what was measured on the next morsel; return whether to stop."""
         self._errors.update({check: self.source.tell(problem) for check, problem in result.errors.items()})
         if result.part is not None and self.split is not None:

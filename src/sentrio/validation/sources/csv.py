@@ -10,7 +10,7 @@ from __future__ import annotations
 
 __all__ = ("CsvSource",)
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,25 @@ from sentrio.validation.wording import first_line
 
 # What Polars says of lines and quotes.
 _MALFORMED = ("could not parse", "found more fields", "CSV malformed", "specified in schema")
+# Polars infers types value by value. So few rows tell most columns, and the others are looked at in one sweep.
+_FEW = 100
+_PLAIN = {
+    pl.Int64(): "^-?[0-9]{1,18}$",
+    pl.Float64(): r"^-?[0-9]{1,18}(\.[0-9]+)?$",
+    pl.Boolean(): "^(true|false)$",
+}
+
+
+def _agree(told: Mapping[str, pl.DataType], head: pl.DataFrame) -> bool:
+    """Tell whether Polars would certainly infer the same types from all the first rows as from a few of them."""
+    for name, dtype in told.items():
+        column = head[name]
+        if dtype == pl.String:
+            if column[:_FEW].null_count() == len(column[:_FEW]):
+                return False  # nothing tells what it is
+        elif dtype not in _PLAIN or not column.str.contains(_PLAIN[dtype]).all():
+            return False
+    return True
 
 
 class CsvSource(TextSource):
@@ -66,8 +85,13 @@ class CsvSource(TextSource):
         if part is not path and head.height < TOLD_BY and len(part) < path.stat().st_size:
             head = self.scan(path).head(TOLD_BY).collect()
             part = path
-        told = self.scan(part, infer_schema=True, infer_schema_length=TOLD_BY).collect_schema()
+        told = self._inferred(part, _FEW)
+        if not isinstance(part, bytes) or self._dialect.mark in part or not _agree(told, head):
+            told = self._inferred(part, TOLD_BY)
         return told_types(self.label, told, head, self.options.schema)
+
+    def _inferred(self, part: Any, rows: int) -> pl.Schema:
+        return self.scan(part, infer_schema=True, infer_schema_length=rows).collect_schema()
 
     def _beginning(self, path: Any, rows: int) -> Any:
         """Return the first bytes of a file, or its path where they do not suffice: Polars would read far more."""

@@ -15,6 +15,7 @@ import polars as pl
 
 from sentrio._plugins import Registry
 from sentrio.errors import OptionValueError, SourceError
+from sentrio.validation.facts import Known
 from sentrio.validation.sources.base import Description, Reader, Source
 from sentrio.validation.sources.frames import FrameSource, LazySource, PandasSource, as_frame, is_pandas
 from sentrio.validation.sources.options import FORMATS, SUFFIXES, SourceOptions, format_of, suffix_of
@@ -293,6 +294,9 @@ class _FolderSource(Source):
 
     def study(self, columns: Collection[str]) -> Iterator[None]:
         return self.inner.study(columns)
+
+    def known(self) -> Known | None:
+        return self.inner.known()
 
     def open(self, description: Description) -> Reader:
         return self.inner.open(description)
