@@ -9,6 +9,7 @@ import anyio
 import polars as pl
 import pytest
 
+from sentrio.checkpoint.checkpoint import Checkpoint
 from sentrio.validation.report import ValidationReport
 from sentrio.validation.run import Progress, Validation
 from sentrio.validation.samples import SampleOptions
@@ -95,8 +96,6 @@ async def test_a_part_shows_no_more_than_the_whole() -> None:
 
 def test_that_a_run_failed_fast_does_not_let_the_others_pass() -> None:
     async def main() -> ValidationReport:
-        from sentrio.checkpoint.checkpoint import Checkpoint
-
         entries = [{"range": {"column": "x", "min": 1}}, {"range": {"column": "x", "min": 0, "name": "later"}}]
         return (await Checkpoint("a", FRAME, entries, fail_fast=True, morsel_rows=10).run_async()).report
 

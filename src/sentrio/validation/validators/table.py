@@ -71,8 +71,8 @@ class HasType(ColumnRule):
         if dtype == pl.Null and self.dtype.fits(dtype):
             metrics = {"rows": Count(), "evaluated": Count(name)}
             return Check(rule=self, columns=(name,), metrics=metrics, untyped=True)
-        metrics = {"rows": Count(), "type": FromSchema(dtype)}
-        return Check(rule=self, columns=(name,), metrics=metrics, by_schema=True)
+        told: dict[str, Metric] = {"rows": Count(), "type": FromSchema(dtype)}
+        return Check(rule=self, columns=(name,), metrics=told, by_schema=True)
 
     def judge(self, check: Check, values: Values) -> Verdict:
         """Compare the types."""
