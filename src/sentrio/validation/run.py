@@ -24,7 +24,7 @@ from sentrio.validation.cuts import Learnt
 from sentrio.validation.engines.threads import Interrupted, MorselSize, in_thread, run_morsels
 from sentrio.validation.facts import Known
 from sentrio.validation.lookup import Wanted
-from sentrio.validation.outcomes import PARTIAL, UNEVALUATED, error_of, result_of
+from sentrio.validation.outcomes import UNEVALUATED, error_of, result_of
 from sentrio.validation.plan import Broken, Frame, MorselResult, Phase, Plan, measure, measured, read_columns
 from sentrio.validation.report import CheckResult, Severity, ValidationReport
 from sentrio.validation.samples import Row, SampleOptions
@@ -93,7 +93,6 @@ class Validation:
     _stopped: bool = attrs.field(default=False, init=False)
     _started: float = attrs.field(factory=time.perf_counter, init=False)
     _splitting: bool = attrs.field(default=False, init=False)  # in the pass that runs
-    _measured_all: bool = attrs.field(default=False, init=False)  # in the pass that runs, or that ran last
 
     async def run(self) -> None:
         """Read the source and measure everything.
@@ -227,7 +226,7 @@ class Validation:
     async def _pass(self, phase: Phase) -> None:
         assert self._description is not None
         self._turn_to(phase)
-        self._rows, self._measured_all = 0, False
+        self._rows = 0
         self._number += 1
         # A rule that asks for another pass says so by a `follow_up` of its own, one that finds rows by a `sample`.
         rules = [type(check.rule) for check in self._plan.checks if check.id in phase.places] if self._plan else []
@@ -244,7 +243,6 @@ class Validation:
         # What is split is read as a whole.
         reads = (lambda known: schema) if self._splitting else partial(read_columns, phase)
         await self._read(partial(self._measure, phase, Learnt()), self._merge, reads)
-        self._measured_all = not self._stopped
 
     async def _read(
         self,
@@ -463,20 +461,12 @@ class Validation:
         if (problem := self._errors.get(check.id)) is not None:
             hidden = "it could not be evaluated on some rows (the reason may show values, which are hidden)"
             return error_of(hidden if self.samples.discreet else problem, self.samples)
-        if not values:
+        # A check that waits for another pass knows only a part, and that part must not be judged.
+        unfinished = not self._complete and (check.id not in self._values or check.id in self._phase.places)
+        undecided = check.rule.needs_all_rows and check.id not in self._failed
+        if not values or (unfinished and (undecided or not self._scanned)):
             return UNEVALUATED
-        if self._complete or (check.id in self._values and not self._waits(check)):
-            return None
-        if not self._states:
-            return UNEVALUATED
-        if check.by_schema or check.rule.certain(check, values):
-            return None
-        # Whatever was seen, the rows that were not may be otherwise.
-        return UNEVALUATED if check.rule.needs_all_rows else PARTIAL
-
-    def _waits(self, check: Check) -> bool:
-        """Tell whether a check that was measured is measured further."""
-        return check.id in self._phase.places and (check.rule.needs_all_rows or not self._measured_all)
+        return None
 
 
 def _guarded(source: Source, function: Callable[[], T]) -> T:

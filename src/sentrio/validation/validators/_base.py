@@ -68,7 +68,6 @@ class Check:
     passes: pl.Expr | None = None  #: true, false or null (passed over) for each row; ``None``: not about rows
     shown: Mapping[str, pl.Expr] = attrs.field(factory=dict)  #: cells of samples that are not the column's own
     problem: str = ""  #: why it can not be evaluated
-    by_schema: bool = False  #: the schema alone decides it
     untyped: bool = False  #: its column has no type, since all values seen while planning are null
     id: str = ""
 

@@ -71,8 +71,7 @@ class HasType(ColumnRule):
         if dtype == pl.Null and self.dtype.fits(dtype):
             metrics = {"rows": Count(), "evaluated": Count(name)}
             return Check(rule=self, columns=(name,), metrics=metrics, untyped=True)
-        told: dict[str, Metric] = {"rows": Count(), "type": FromSchema(dtype)}
-        return Check(rule=self, columns=(name,), metrics=told, by_schema=True)
+        return Check(rule=self, columns=(name,), metrics={"rows": Count(), "type": FromSchema(dtype)})
 
     def judge(self, check: Check, values: Values) -> Verdict:
         """Compare the types."""
@@ -133,8 +132,7 @@ class HasSchema(TableRule):
 
     def bind(self, schema: Schema) -> Sequence[Check]:
         """Return the one check of the table; its columns are known before any row is read."""
-        metrics = {"rows": Count(), "found": FromSchema(tuple(schema.items()))}
-        return [Check(rule=self, metrics=metrics, by_schema=True)]
+        return [Check(rule=self, metrics={"rows": Count(), "found": FromSchema(tuple(schema.items()))})]
 
     def judge(self, check: Check, values: Values) -> Verdict:
         """Compare the columns."""
