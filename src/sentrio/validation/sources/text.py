@@ -104,6 +104,11 @@ class TextSource(Source):
             self.check_columns(path, real)
             if number % _FILES_AT_ONCE == 0:
                 yield
+        if len(self.readable) > 1:
+            try:
+                yield from self.told_by_more()
+            except UNREADABLE as exc:
+                yield from self.explained(exc)
 
     @property
     def _encoding(self) -> str:
@@ -154,7 +159,16 @@ class TextSource(Source):
 
     @abstractmethod
     def told(self) -> dict[str, pl.DataType]:
-        """Tell the types of the columns from the options and from the first rows."""
+        """Tell the types of the columns from the options and from the first rows of the first file."""
+
+    @abstractmethod
+    def told_by_more(self) -> Iterator[None]:
+        """Tell them from the first rows of several files, in short steps, where the first one has too few."""
+
+    def some_files(self) -> Iterator[list[Any]]:
+        """Return the files, a few together."""
+        for start in range(0, len(self.readable), _FILES_AT_ONCE):
+            yield self.readable[start : start + _FILES_AT_ONCE]
 
     @abstractmethod
     def check_columns(self, path: Any, real: Any) -> None:
