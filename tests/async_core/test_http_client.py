@@ -158,13 +158,13 @@ async def test_waiting_for_a_connection_has_a_limit_and_blames_nobody() -> None:
     breaker = CircuitBreaker(failure_threshold=1)
     async with serving() as server, AsyncHTTPClient(QUICK, breaker, 0.1, 1) as client:
         url = server.on("/body", trickle(b"abc", gap=0.03))
-        async with client.stream("GET", url):
+        async with client.stream("GET", url, timeout=60):
             with pytest.raises(HTTPTimeoutError, match=r"all 1 connections of the client were in use") as caught:
                 await client.get(server.url("/other"))
         assert isinstance(caught.value, httpx.PoolTimeout)
         assert state_of(breaker) is CircuitState.CLOSED
         assert server.count("/other") == 0
-        assert (await client.get(server.url("/other"))).status_code == 404
+        assert (await client.get(server.url("/other"), timeout=60)).status_code == 404
 
 
 async def test_is_used_in_a_with_block() -> None:
