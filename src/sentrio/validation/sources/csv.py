@@ -24,7 +24,7 @@ from sentrio.validation.sources.csv_lines import count_fields
 from sentrio.validation.sources.options import SourceOptions
 from sentrio.validation.sources.scratch import PACKED, is_packed, no_zeros
 from sentrio.validation.sources.text import TOLD_BY, Batch, Batches, Part, Slab, TextSource
-from sentrio.validation.sources.typed import told_types
+from sentrio.validation.sources.typed import told_types, widened
 from sentrio.validation.wording import first_line
 
 # What Polars says of lines and quotes.
@@ -63,6 +63,7 @@ class CsvSource(TextSource):
         self._separator = given.separator or ("\t" if tabs else ",")
         self._dialect = Dialect(self._parsed, self._separator, given.quote_char, given.has_header)
         self._doubtful: set[Any] = set()  # files in which a line may lack fields
+        self._too_few = False  # rows of the first file, to tell the types by
 
     def scan(self, path: Any, **more: Any) -> pl.LazyFrame:
         """Return a lazy frame of one file with the options given."""
@@ -85,10 +86,30 @@ class CsvSource(TextSource):
         if part is not path and head.height < TOLD_BY and len(part) < path.stat().st_size:
             head = self.scan(path).head(TOLD_BY).collect()
             part = path
+        if len(self.readable) > 1 and head.height < TOLD_BY:
+            self._too_few = True
         told = self._inferred(part, _FEW)
         if not isinstance(part, bytes) or self._dialect.mark in part or not _agree(told, head):
             told = self._inferred(part, TOLD_BY)
         return told_types(self.label, told, head, self.options.schema)
+
+    def told_by_more(self) -> Iterator[None]:
+        """Tell the types of the columns from the first rows of several files."""
+        if not self._too_few:
+            return
+        heads: list[pl.DataFrame] = []
+        left = TOLD_BY
+        for paths in self.some_files():
+            if left <= 0:
+                break
+            heads.append(self.scan(paths).head(left).collect())
+            left -= heads[-1].height
+            yield
+        head = pl.concat(heads)
+        # Written anew, so that Polars infers the types from all of them as from one file.
+        told = pl.scan_csv(head.write_csv().encode(), infer_schema_length=TOLD_BY).collect_schema()
+        types = dict(zip(head.columns, told.dtypes(), strict=True))
+        self.types = widened(self.types, told_types(self.label, types, head, self.options.schema))
 
     def _inferred(self, part: Any, rows: int) -> pl.Schema:
         return self.scan(part, infer_schema=True, infer_schema_length=rows).collect_schema()

@@ -93,7 +93,7 @@ class FileSet:
         """
         for number, (path, mark) in enumerate(zip(self.paths, self.marks, strict=True)):
             if self.mark(path) != mark:
-                raise SourceError(self.label, f"{path.name} changed while it was read; run the check again")
+                raise SourceError(self.label, f"{self.name(path)} changed while it was read; run the check again")
             if number % _IN_A_STEP == _IN_A_STEP - 1:
                 yield
 
@@ -103,11 +103,12 @@ class FileSet:
 
     def name(self, path: Any) -> str:
         """Return how messages call one of the files."""
-        return str(path.name)
+        # Files of partitions have the same name more often than not.
+        return str(path.name if path == self.root else path.relative_to(self.root))
 
     def display(self, path: Path) -> str:
         """Return how messages about one of the files begin: with nothing where there is only one."""
-        return "" if len(self.paths) == 1 else f"{path.name}: "
+        return "" if len(self.paths) == 1 else f"{self.name(path)}: "
 
     def error(self, path: Any, problem: str) -> SourceError:
         """Return the error for what is wrong with one of the files."""
