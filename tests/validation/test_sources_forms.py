@@ -14,6 +14,7 @@ import anyio
 import pandas as pd
 import polars as pl
 import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.ipc as ipc  # type: ignore[import-untyped]
 import pytest
 
 import sentrio
@@ -205,6 +206,13 @@ def test_streams_that_break() -> None:
             raise RuntimeError("not today")
 
     assert errors(Refuses()) == "Refuses: it gives no rows: not today"
+
+
+def test_numbers_that_polars_has_no_type_for() -> None:
+    table = pa.table({"a": pa.array([1], pa.decimal256(50, 1)), "b": [1]})
+    with ipc.new_file("wide.arrow", table.schema) as file:
+        file.write_table(table)
+    assert "precision must be between 1 and 38" in errors("wide.arrow")
 
 
 def test_one_column_is_no_table() -> None:

@@ -134,7 +134,7 @@ class Validation:
         await self._steps(self._described())
         description = self._description
         assert description is not None
-        self._plan = self._make_plan(description)
+        self._plan = _guarded(self.source, partial(self._make_plan, description))
         logger.debug(
             "%s columns, %s rows, %s checks", len(description.schema), description.rows, len(self._plan.checks)
         )

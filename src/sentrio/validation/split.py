@@ -10,7 +10,7 @@ __all__ = ("CHECKS_COLUMN", "ROW_COLUMN", "SLICE_BYTES", "SLICE_ROWS", "Split", 
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,6 +27,7 @@ from sentrio.validation.metrics import Matching, Metric, ScanMetric
 from sentrio.validation.plan import ROW, Plan
 from sentrio.validation.report import Severity, SplitResult
 from sentrio.validation.sinks import SUFFIXES, Sink, make_sink, sink_problem
+from sentrio.validation.sources.base import UNREADABLE
 from sentrio.validation.targets import clash
 from sentrio.validation.validators._base import Check, Tolerance, Validator, as_severity
 from sentrio.validation.validators._repeats import Marks
@@ -220,6 +221,7 @@ class Splitter:
     targets: SplitTargets
     _judges: list[_Judge] = attrs.field(factory=list, init=False)
     _plan: Plan | None = attrs.field(default=None, init=False)
+    _label: str = attrs.field(default="", init=False)
     _texts: dict[str, pl.Expr] = attrs.field(factory=dict, init=False)  #: of columns that were read as text and cast
     _outputs: dict[str, _Output] = attrs.field(factory=dict, init=False)
     _folders: list[Path] = attrs.field(factory=list, init=False)
@@ -235,7 +237,7 @@ class Splitter:
         :raises SourceError: if the split can not be done
         """
         self.close()
-        self._plan, self.problem = plan, ""
+        self._plan, self._label, self.problem = plan, label, ""
         self._counts = {"valid": 0, "failing": 0}
         self._judges, self._texts = [], {}
         for check in plan.checks:
@@ -385,7 +387,7 @@ class Splitter:
         async with self._writing:
             for output in self._outputs.values():
                 if output.is_due:
-                    await in_thread(output.write, output.taken(), grace=GRACE_SECONDS)
+                    await in_thread(self._write, output, output.taken(), grace=GRACE_SECONDS)
 
     async def finish(self, label: str, errors: Mapping[str, str], *, discreet: bool) -> None:
         """Write the rest, and give both files their names; after that there is no cancellation any more.
@@ -399,22 +401,33 @@ class Splitter:
         if problem:
             said = "some rows could not be judged" if discreet else problem
             raise SourceError(label, f"split: nothing was written, since {said}")
-        await in_thread(self._seal, label, grace=GRACE_SECONDS)
+        await in_thread(self._seal, grace=GRACE_SECONDS)
         # Nothing awaits between the two files, and nothing between them and the end of the run.
         self._put_in_place(label)
 
-    def _seal(self, label: str) -> None:
+    def _write(self, output: _Output, frames: Sequence[pl.DataFrame]) -> None:
+        with self._blaming(output):
+            output.write(frames)
+
+    def _seal(self) -> None:
         """Write the rest, and see to it that both files are on the disk; blocks.
 
         :raises SourceError: if that fails
         """
         for output in self._outputs.values():
-            try:
+            with self._blaming(output):
                 output.write(output.taken())
                 output.sink.finish()
                 output.replacement.seal()
-            except OSError as exc:
-                raise SourceError(label, f"split: {output.path} can not be written: {exc.strerror or exc}") from exc
+
+    @contextmanager
+    def _blaming(self, output: _Output) -> Iterator[None]:
+        """Name the file that can not be written."""
+        try:
+            yield
+        except (OSError, *UNREADABLE) as exc:
+            said = getattr(exc, "strerror", None) or first_line(exc)
+            raise SourceError(self._label, f"split: {output.path} can not be written: {said}") from exc
 
     def _put_in_place(self, label: str) -> None:
         """Give both files their names, without a moment in between at which the run could be cancelled.
