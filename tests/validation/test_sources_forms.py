@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import re
 import sys
@@ -154,6 +155,50 @@ def test_sheets() -> None:
     assert "no matching sheet" in errors({"path": "a.xlsx", "sheet": "three"})
     Path("b.xlsx").write_bytes(b"PK\3\4 and so on")
     assert "not a readable Excel sheet" in errors("b.xlsx")
+
+
+def workbook(path: str, *rows: list[Any]) -> None:
+    import xlsxwriter
+
+    with xlsxwriter.Workbook(path, {"default_date_format": "yyyy-mm-dd"}) as book:
+        sheet = book.add_worksheet()
+        for number, row in enumerate(rows):
+            sheet.write_row(number, 0, row)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "dtype"),
+    [
+        (None, 5, "Int64"),  # a column without values has no type
+        (dt.date(2026, 11, 21), None, "Date"),
+        (1, 2.5, "Float64"),
+        (1, dt.date(2026, 11, 21), "String"),  # and not 20778
+        (1, "x", "String"),
+        (None, None, "Null"),
+    ],
+)
+def test_workbooks_of_a_folder_have_common_types(first: Any, second: Any, dtype: str) -> None:
+    Path("books").mkdir()
+    for name, value in (("a", first), ("b", second)):
+        workbook(f"books/{name}.xlsx", ["v", "n"], [value, 1])
+    (check,) = sentrio.check("books", [{"type": {"column": "v", "dtype": "Binary"}}]).report.checks
+    assert (check.observed, check.row_count) == (dtype, 2)
+
+
+def test_what_an_open_workbook_leaves_beside_itself_is_no_data() -> None:
+    Path("books").mkdir()
+    workbook("books/a.xlsx", ["v"], [1])
+    Path("books/~$a.xlsx").write_bytes(b"somebody")
+    assert sentrio.check("books", [{"row_count": {"min": 1, "max": 1}}]).passed
+
+
+def test_whole_numbers_of_excel_that_no_integer_holds() -> None:
+    workbook("a.xlsx", ["account 'x'", "y", "z"], [12345678901234567890, 10**300, 1], [1, 2, 3])
+    result = sentrio.check(
+        "a.xlsx", [{"max": {"column": "account 'x'", "max": 1e19}}, {"sum": {"column": "z", "min": 4}}]
+    )
+    assert result.error is None
+    assert [check.outcome for check in result.report.checks] == ["failed", "passed"]
 
 
 def test_excel_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
