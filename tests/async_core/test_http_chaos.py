@@ -86,7 +86,7 @@ async def test_a_bad_mood_leaves_no_trace(tmp_path: Path, large_counts: int) -> 
         assert client.statistics().in_use == 0
         # A connection that the pool believes to be in use for ever would be missing here.
         fine = server.on("/fine", echo)
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             async with anyio.create_task_group() as tg:
                 for _ in range(20):
                     tg.start_soon(partial(client.get, fine, timeout=5))

@@ -244,7 +244,7 @@ async def test_redirects_cookies_and_credentials_still_work() -> None:
         # What a response says of itself may be asked for again.
         assert (await client.get(response.url)).text == "end"
         assert server.requests[-1].target == "/a/next?step=2"
-        with anyio.fail_after(2):
+        with anyio.fail_after(30):
             digest = httpx.DigestAuth("me", "pw")
             server.on("/digest", answer(401, WWW_Authenticate='Digest realm="r", nonce="n"'), answer(200))
             assert (await client.get(server.url("/digest"), auth=digest)).status_code == 200

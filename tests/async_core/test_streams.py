@@ -93,7 +93,7 @@ async def read_into(got: list[Any], stream: AsyncStream[Any]) -> None:
 
 async def settled(condition: Callable[[], bool]) -> None:
     """Give what is closed in the background the time to end."""
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         while not condition():
             await anyio.sleep(0.001)
 

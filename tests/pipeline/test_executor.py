@@ -365,7 +365,7 @@ async def test_a_function_in_a_thread_that_can_not_be_stopped() -> None:
         calls.append(name)
         release.wait(30)
 
-    made = executor(site, timeout=0.2, retry_count=3, retry_delay_seconds=0, max_concurrent_sites=1)
+    made = executor(site, timeout=0.8, retry_count=3, retry_delay_seconds=0, max_concurrent_sites=1)
     try:
         stuck, behind = await made.run_detailed(["stuck", "behind"])
     finally:

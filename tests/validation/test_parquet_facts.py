@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 import sentrio
 from sentrio.validation import cuts, run
 from sentrio.validation.engines.threads import MorselSize, run_morsels
-from sentrio.validation.plan import SampleOptions
 from sentrio.validation.run import Validation
+from sentrio.validation.samples import SampleOptions
 from sentrio.validation.sources import parquet
 from sentrio.validation.sources.files import make_source
 from sentrio.validation.sources.footer import DamagedFooter, Footer, footer_bytes, footer_size, read_footer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ("PARTIAL", "UNEVALUATED", "error_of", "result_of")
+__all__ = ("UNEVALUATED", "error_of", "result_of")
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,8 +18,6 @@ from sentrio.validation.wording import count_of
 REDACTED = "[redacted]"
 
 UNEVALUATED = Verdict(outcome=CheckOutcome.NOT_EVALUATED, message="reading stopped before it could be evaluated")
-#: Stands for what was seen of a part of the rows, which is neither a pass nor a failure.
-PARTIAL = Verdict(outcome=CheckOutcome.NOT_EVALUATED, message="reading stopped before all rows were seen")
 
 
 def error_of(problem: str, options: SampleOptions) -> Verdict:
@@ -43,10 +41,6 @@ def result_of(
     private = bool(set(check.columns) & set(options.redact_columns))
     if verdict is None:
         verdict = _judged(check, values, options, private)
-    elif verdict is PARTIAL:
-        seen = _judged(check, values, options, private)
-        if seen.outcome is not CheckOutcome.ERROR:
-            verdict = attrs.evolve(seen, outcome=PARTIAL.outcome, message=PARTIAL.message)
     ratio = None
     if verdict.failed is not None and verdict.evaluated:
         ratio = verdict.failed / verdict.evaluated

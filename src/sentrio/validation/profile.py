@@ -16,9 +16,9 @@ import polars as pl
 
 from sentrio.errors import SentrioError
 from sentrio.validation.metrics import Count, Matching, Metric, NullCount
-from sentrio.validation.plan import SampleOptions
 from sentrio.validation.report import CheckOutcome, ValidationReport
 from sentrio.validation.run import Validation
+from sentrio.validation.samples import SampleOptions
 from sentrio.validation.sources.base import Source
 from sentrio.validation.types import is_pattern
 from sentrio.validation.validators import Unique, Validator, make_validator

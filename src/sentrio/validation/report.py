@@ -37,7 +37,7 @@ class CheckOutcome(StrEnum):
     PASSED = "passed"
     FAILED = "failed"
     ERROR = "error"  #: it could not be evaluated, for a reason that the message gives
-    NOT_EVALUATED = "not_evaluated"  #: reading stopped before it could be told
+    NOT_EVALUATED = "not_evaluated"  #: reading stopped before it saw anything
 
 
 @attrs.frozen

@@ -23,14 +23,16 @@ from sentrio.async_core._atomic import Replacement
 from sentrio.async_core._thread_steps import GRACE_SECONDS
 from sentrio.errors import OptionValueError, SourceError
 from sentrio.validation.engines.threads import in_thread
-from sentrio.validation.metrics import Matching, Metric, ScanMetric
-from sentrio.validation.plan import ROW, Plan
+from sentrio.validation.judges import Judge, RepeatedKeys
+from sentrio.validation.measuring import ROW
+from sentrio.validation.metrics import Matching, Metric
+from sentrio.validation.plan import Plan
 from sentrio.validation.report import Severity, SplitResult
 from sentrio.validation.sinks import SUFFIXES, Sink, make_sink, sink_problem
 from sentrio.validation.sources.base import UNREADABLE
 from sentrio.validation.targets import clash
-from sentrio.validation.validators._base import Check, Tolerance, Validator, as_severity
-from sentrio.validation.validators._repeats import Marks
+from sentrio.validation.validators._base import Check, Validator, as_severity
+from sentrio.validation.validators._rules import Tolerance
 from sentrio.validation.validators.references import ForeignKey
 from sentrio.validation.validators.uniqueness import Unique, compared
 from sentrio.validation.wording import first_line
@@ -112,75 +114,6 @@ class SplitTargets:
 
 
 @attrs.define(eq=False)
-class _Keys:
-    """Values that may repeat, with how often they do, one frame for each morsel; then those that do repeat."""
-
-    counts: list[pl.DataFrame]
-    repeated: pl.DataFrame | None = None
-
-
-@attrs.frozen(eq=False)
-class _RepeatedKeys(ScanMetric):
-    """The values that occur more than once, exactly; without marks there are none."""
-
-    columns: tuple[str, ...]
-    nulls_equal: bool
-    marks: Marks | None
-
-    def scan(self, frame: pl.LazyFrame, row_index: str) -> _Keys:
-        rows = frame.select(self.columns)
-        if not self.marks:
-            return _Keys([rows.head(0).select(pl.all(), pl.lit(0, pl.UInt32).alias(row_index)).collect()])
-        found = self.marks.repeating(rows, self.columns, nulls_equal=self.nulls_equal)
-        return _Keys([found.group_by(self.columns).agg(pl.len().alias(row_index))])
-
-    def merge(self, earlier: _Keys, later: _Keys) -> _Keys:
-        earlier.counts += later.counts
-        return earlier
-
-    def work(self, state: _Keys) -> Iterator[None]:
-        yield
-        counts = pl.concat(state.counts)
-        state.counts.clear()
-        yield
-        count = pl.col(counts.columns[-1])
-        repeated = counts.group_by(self.columns).agg(count.sum()).filter(count > 1)
-        state.repeated = repeated.select(repeated.columns[:-1])
-
-    def finish(self, state: _Keys) -> pl.DataFrame | None:
-        return state.repeated
-
-
-@attrs.define(eq=False)
-class _Judge:
-    """How one check judges rows: by an expression, or by the values that repeat."""
-
-    check: Check
-    condition: pl.Expr | None  #: the rows that the check is about; ``None``: all
-    fails: pl.Expr | None
-    keys: pl.DataFrame | None = None
-    later: pl.Expr | None = None  #: as ``fails``, known once all rows were read
-
-    @property
-    def flag(self) -> pl.Expr | None:
-        """An expression that tells of each row whether it fails; ``None`` if no expression can."""
-        told = self.later if self.fails is None else self.fails
-        if told is None:
-            return None
-        fails = told.fill_null(False)
-        return fails if self.condition is None else fails & self.condition.fill_null(False)
-
-    def among_keys(self, rows: pl.DataFrame) -> pl.Series:
-        """Tell of each row whether it has one of the values that repeat."""
-        assert self.keys is not None
-        rule = self.check.rule
-        assert isinstance(rule, Unique)
-        about = rows if self.condition is None else rows.filter(self.condition)
-        found = about.join(self.keys, on=self.keys.columns, how="semi", nulls_equal=rule.nulls_equal)[ROW]
-        return rows[ROW].is_in(found.implode())
-
-
-@attrs.define(eq=False)
 class _Output:
     """One file on its way."""
 
@@ -219,7 +152,7 @@ class Splitter:
     """One split of one run. Whatever happens, :meth:`close` leaves either both files whole or nothing."""
 
     targets: SplitTargets
-    _judges: list[_Judge] = attrs.field(factory=list, init=False)
+    _judges: list[Judge] = attrs.field(factory=list, init=False)
     _plan: Plan | None = attrs.field(default=None, init=False)
     _label: str = attrs.field(default="", init=False)
     _texts: dict[str, pl.Expr] = attrs.field(factory=dict, init=False)  #: of columns that were read as text and cast
@@ -263,9 +196,9 @@ class Splitter:
         if check.problem:
             self.problem = self.problem or f"check {check.id!r} could not be evaluated"
         elif check.passes is not None:
-            self._judges.append(_Judge(check, _condition(check.rule.where), ~check.passes))
+            self._judges.append(Judge(check, _condition(check.rule.where), ~check.passes))
         elif isinstance(check.rule, Unique | ForeignKey):
-            self._judges.append(_Judge(check, _condition(check.rule.where), None))
+            self._judges.append(Judge(check, _condition(check.rule.where), None))
         elif isinstance(check.rule, Tolerance):
             problem = f"split: check {check.id!r} can not tell of one row whether it fails"
             raise SourceError(label, f"{problem}; give the split a `severity` above that of the check")
@@ -295,7 +228,7 @@ class Splitter:
             rule = judge.check.rule
             if isinstance(rule, Unique):
                 marks = values[judge.check.id]["hashes"]
-                wanted[judge.check.id] = {"keys": _RepeatedKeys(compared(judge.check), rule.nulls_equal, marks)}
+                wanted[judge.check.id] = {"keys": RepeatedKeys(compared(judge.check), rule.nulls_equal, marks)}
         return wanted
 
     def learn_keys(self, values: Mapping[str, Mapping[str, Any]]) -> None:
@@ -310,7 +243,7 @@ class Splitter:
             counted = (judge.check.rule.follow_up(judge.check, again) or {}).get("failed")
             judge.later = counted.condition if isinstance(counted, Matching) else pl.lit(False)
 
-    def _keyed(self) -> list[_Judge]:
+    def _keyed(self) -> list[Judge]:
         return [judge for judge in self._judges if judge.fails is None]
 
     @property

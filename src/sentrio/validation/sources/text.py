@@ -42,6 +42,8 @@ _LOOKED_AT = 2**16
 _MAGIC = 4
 # Opening so many takes about as long as anybody should wait for a cancellation.
 _FILES_IN_A_PIECE = 256
+# Above that, the engine that streams a query shares the threads better with those that parse the next pieces.
+_STREAMED_ROWS = 50_000
 # Files that are looked at in one step.
 _FILES_AT_ONCE = 16
 
@@ -346,7 +348,8 @@ class TextReader(CuttingReader):
         """Number the rows of the next piece; those that were read as text are cast when they are looked at."""
         morsels = []
         for part in frame.iter_slices(rows) if frame.height > rows else (frame,):
-            typed = cast_texts(part, self._source.types) if self._source.text else part
+            queried = part.lazy() if part.height > _STREAMED_ROWS else part
+            typed = cast_texts(part, self._source.types) if self._source.text else queried
             morsels.append(Morsel(self._index, self._row, part.height, typed))
             self._index += 1
             self._row += part.height

@@ -23,7 +23,8 @@ import polars as pl
 from sentrio.errors import SourceError, suggestion
 from sentrio.validation.metrics import Count, Matching, Metric
 from sentrio.validation.sources.base import Description
-from sentrio.validation.validators._base import Check, RowRule
+from sentrio.validation.validators._base import Check
+from sentrio.validation.validators._rules import RowRule
 
 #: what stands before the name of a column in the name of the hidden one that holds its text
 TEXT = "__sentrio_text__"

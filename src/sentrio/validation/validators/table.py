@@ -16,7 +16,8 @@ from sentrio.validation import wording
 from sentrio.validation.metrics import Count, FromSchema, Metric
 from sentrio.validation.report import CheckOutcome
 from sentrio.validation.types import TypeName, parse_type_name
-from sentrio.validation.validators._base import Bounded, Check, ColumnRule, Schema, TableRule, Values, Verdict
+from sentrio.validation.validators._base import Check, Schema, Values, Verdict
+from sentrio.validation.validators._rules import Bounded, ColumnRule, TableRule
 
 
 @attrs.define(kw_only=True)
@@ -71,8 +72,7 @@ class HasType(ColumnRule):
         if dtype == pl.Null and self.dtype.fits(dtype):
             metrics = {"rows": Count(), "evaluated": Count(name)}
             return Check(rule=self, columns=(name,), metrics=metrics, untyped=True)
-        told: dict[str, Metric] = {"rows": Count(), "type": FromSchema(dtype)}
-        return Check(rule=self, columns=(name,), metrics=told, by_schema=True)
+        return Check(rule=self, columns=(name,), metrics={"rows": Count(), "type": FromSchema(dtype)})
 
     def judge(self, check: Check, values: Values) -> Verdict:
         """Compare the types."""
@@ -133,8 +133,7 @@ class HasSchema(TableRule):
 
     def bind(self, schema: Schema) -> Sequence[Check]:
         """Return the one check of the table; its columns are known before any row is read."""
-        metrics = {"rows": Count(), "found": FromSchema(tuple(schema.items()))}
-        return [Check(rule=self, metrics=metrics, by_schema=True)]
+        return [Check(rule=self, metrics={"rows": Count(), "found": FromSchema(tuple(schema.items()))})]
 
     def judge(self, check: Check, values: Values) -> Verdict:
         """Compare the columns."""
