@@ -315,6 +315,8 @@ def test_a_file_that_can_not_be_put_in_place_takes_the_other_one_back(tmp_path: 
         ({"valid": "a.csv", "severity": "hihg"}, OptionValueError, "split: severity must be one of critical"),
         ({"vaild": "a.csv"}, UnknownOptionError, "split: unknown option 'vaild'; did you mean 'valid'?"),
         ({"valid": "{run}.csv"}, OptionValueError, "split: nothing is called 'run' in '{run}.csv'; did you mean 'run_id'?"),
+        ({"valid": "s3://key:hunter2@bucket/v.parquet"}, OptionValueError, "split: valid must be a path on this machine, got a URL that begins with s3://"),
+        ({"failing": "a\0.csv"}, OptionValueError, "split: failing must be a path without zero characters"),
         ({"valid": "{.csv"}, OptionValueError, "split: the brace in '{.csv' begins no word; write '{{' for a brace"),
     ],
 )  # fmt: skip

@@ -60,6 +60,10 @@ def _output(owner: Any, field: attrs.Attribute[Any], value: Any) -> None:
     if not isinstance(value, str) or Path(value).suffix.lower() not in SUFFIXES:
         problem = f"{field.name} must be a path that ends in one of {', '.join(SUFFIXES)}, got {value!r}"
         raise OptionValueError("split", field.name, problem)
+    _is_local(owner, field, value)
+
+
+_is_local = options.local_path()
 
 
 @attrs.frozen
