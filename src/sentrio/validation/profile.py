@@ -169,10 +169,10 @@ async def _described(make_source: Callable[[Sequence[str]], Source], as_text: Se
     describe = _Describe()
     report = await validated(make_source(as_text), [describe])
     problems = {check.column: check.message for check in report.errors}
+    problems |= {name: "Polars takes this name for a pattern" for name in describe.schema if is_pattern(name)}
     columns = [
         _column(name, dtype, describe.found.get((name,)), problems.get(name, ""))
         for name, dtype in describe.schema.items()
-        if not is_pattern(name)
     ]
     misfits = {check.column for check in report.failed}
     # Without a value where its type was looked for, and with one later.

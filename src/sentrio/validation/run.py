@@ -126,7 +126,7 @@ class Validation:
         description = self._description
         assert description is not None
         found = self._found
-        plan = found.plan = self._make_plan(description)
+        plan = found.plan = _guarded(self.source, partial(self._make_plan, description))
         logger.debug("%s columns, %s rows, %s checks", len(description.schema), description.rows, len(plan.checks))
         self._check_columns(plan)
         phase = plan.first.begin(description.rows)

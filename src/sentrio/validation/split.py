@@ -9,8 +9,8 @@ from __future__ import annotations
 __all__ = ("CHECKS_COLUMN", "ROW_COLUMN", "SLICE_BYTES", "SLICE_ROWS", "Split", "SplitTargets", "Splitter")
 
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -29,6 +29,7 @@ from sentrio.validation.metrics import Matching, Metric
 from sentrio.validation.plan import Plan
 from sentrio.validation.report import Severity, SplitResult
 from sentrio.validation.sinks import SUFFIXES, Sink, make_sink, sink_problem
+from sentrio.validation.sources.base import UNREADABLE
 from sentrio.validation.targets import clash
 from sentrio.validation.validators._base import Check, Validator, as_severity
 from sentrio.validation.validators._rules import Tolerance
@@ -59,6 +60,10 @@ def _output(owner: Any, field: attrs.Attribute[Any], value: Any) -> None:
     if not isinstance(value, str) or Path(value).suffix.lower() not in SUFFIXES:
         problem = f"{field.name} must be a path that ends in one of {', '.join(SUFFIXES)}, got {value!r}"
         raise OptionValueError("split", field.name, problem)
+    _is_local(owner, field, value)
+
+
+_is_local = options.local_path()
 
 
 @attrs.frozen
@@ -153,6 +158,7 @@ class Splitter:
     targets: SplitTargets
     _judges: list[Judge] = attrs.field(factory=list, init=False)
     _plan: Plan | None = attrs.field(default=None, init=False)
+    _label: str = attrs.field(default="", init=False)
     _texts: dict[str, pl.Expr] = attrs.field(factory=dict, init=False)  #: of columns that were read as text and cast
     _outputs: dict[str, _Output] = attrs.field(factory=dict, init=False)
     _folders: list[Path] = attrs.field(factory=list, init=False)
@@ -168,7 +174,7 @@ class Splitter:
         :raises SourceError: if the split can not be done
         """
         self.close()
-        self._plan, self.problem = plan, ""
+        self._plan, self._label, self.problem = plan, label, ""
         self._counts = {"valid": 0, "failing": 0}
         self._judges, self._texts = [], {}
         for check in plan.checks:
@@ -318,7 +324,7 @@ class Splitter:
         async with self._writing:
             for output in self._outputs.values():
                 if output.is_due:
-                    await in_thread(output.write, output.taken(), grace=GRACE_SECONDS)
+                    await in_thread(self._write, output, output.taken(), grace=GRACE_SECONDS)
 
     async def finish(self, label: str, errors: Mapping[str, str], *, discreet: bool) -> None:
         """Write the rest, and give both files their names; after that there is no cancellation any more.
@@ -332,22 +338,33 @@ class Splitter:
         if problem:
             said = "some rows could not be judged" if discreet else problem
             raise SourceError(label, f"split: nothing was written, since {said}")
-        await in_thread(self._seal, label, grace=GRACE_SECONDS)
+        await in_thread(self._seal, grace=GRACE_SECONDS)
         # Nothing awaits between the two files, and nothing between them and the end of the run.
         self._put_in_place(label)
 
-    def _seal(self, label: str) -> None:
+    def _write(self, output: _Output, frames: Sequence[pl.DataFrame]) -> None:
+        with self._blaming(output):
+            output.write(frames)
+
+    def _seal(self) -> None:
         """Write the rest, and see to it that both files are on the disk; blocks.
 
         :raises SourceError: if that fails
         """
         for output in self._outputs.values():
-            try:
+            with self._blaming(output):
                 output.write(output.taken())
                 output.sink.finish()
                 output.replacement.seal()
-            except OSError as exc:
-                raise SourceError(label, f"split: {output.path} can not be written: {exc.strerror or exc}") from exc
+
+    @contextmanager
+    def _blaming(self, output: _Output) -> Iterator[None]:
+        """Name the file that can not be written."""
+        try:
+            yield
+        except (OSError, *UNREADABLE) as exc:
+            said = getattr(exc, "strerror", None) or first_line(exc)
+            raise SourceError(self._label, f"split: {output.path} can not be written: {said}") from exc
 
     def _put_in_place(self, label: str) -> None:
         """Give both files their names, without a moment in between at which the run could be cancelled.

@@ -147,9 +147,14 @@ def _plain_parts(path: Path) -> list[str]:
 
 
 def _is_data(path: Path, folder: Path) -> bool:
-    """Tell whether a file of a folder holds rows: what begins with a dot or an underscore is somebody's notes."""
+    """Tell whether a file of a folder holds rows: what begins with a dot or an underscore is somebody's notes.
+
+    So is what office programs put beside a file that is open.
+    """
     parts = path.relative_to(folder).parts
-    return not any(part[0] in "._" and "=" not in part for part in parts) and path.is_file()
+    if any(part[0] in "._" and "=" not in part for part in parts) or path.name.startswith("~$"):
+        return False
+    return path.is_file()
 
 
 def _os_problem(exc: Exception, path: Path, pattern: str) -> str:
