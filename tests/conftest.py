@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import time
@@ -34,7 +35,24 @@ settings.register_profile(
     "suite", deadline=None, max_examples=60, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.register_profile("chaos", parent=settings.get_profile("suite"), max_examples=2000, print_blob=True)
+settings.register_profile("minimums", parent=settings.get_profile("suite"), max_examples=10)
 settings.load_profile("chaos" if CHAOS else "suite")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give the tests of many processes more of the time after which a test counts as hanging."""
+    for item in items:
+        if item.get_closest_marker("endurance") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(600))
+
+
+def pytest_collection_finish() -> None:
+    """Leave all that was imported and collected out of every later collection of garbage.
+
+    ``cancel_everywhere`` and many tests collect garbage again and again, and would look through it each time.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(params=BACKENDS)

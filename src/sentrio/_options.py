@@ -14,6 +14,7 @@ __all__ = (
     "flag",
     "integer",
     "known_options",
+    "local_path",
     "mapping",
     "number",
     "one_of",
@@ -26,6 +27,7 @@ __all__ = (
 )
 
 import math
+import re
 from abc import ABCMeta
 from collections.abc import Callable, Collection, Mapping
 from enum import StrEnum
@@ -85,6 +87,10 @@ def _refuse(owner: Any, field: attrs.Attribute[Any], value: object, allowed: str
     raise OptionValueError(owner_of(type(owner)), name, f"{name} must be {allowed}, got {shown(value)}")
 
 
+# A drive of Windows is one letter.
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+
+
 def shown(value: object) -> str:
     """Return a value as messages show it, cut if it is long."""
     text = repr(value)
@@ -109,6 +115,23 @@ def text(*, empty: bool = False) -> AttrsValidator:
             _refuse(owner, field, value, "text")
         if not value and not empty:
             _refuse(owner, field, value, "text that is not empty")
+
+    return check
+
+
+def local_path() -> AttrsValidator:
+    """Allow what can name a file or folder of this machine: a URL would become folders named like it."""
+    is_text = text()
+
+    def check(owner: Any, field: attrs.Attribute[Any], value: object) -> None:
+        is_text(owner, field, value)
+        assert isinstance(value, str)
+        if (found := _SCHEME.match(value)) is not None:
+            # Without the rest, which may hold a password.
+            problem = f"{field.name} must be a path on this machine, got a URL that begins with {found[0]}"
+            raise OptionValueError(owner_of(type(owner)), field.name, problem)
+        if "\0" in value:
+            _refuse(owner, field, value, "a path without zero characters")
 
     return check
 

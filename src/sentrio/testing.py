@@ -29,7 +29,6 @@ import types
 import warnings
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Literal
 
 import anyio
@@ -299,14 +298,12 @@ def _collected_warnings() -> Iterator[list[str]]:
         sys.unraisablehook = previous
 
 
+# Both are asked twice for each try, so they do without pathlib, which would take most of their time.
 def _open_files() -> set[str]:
     found: set[str] = set()
-    folder = Path("/proc/self/fd")
-    if not folder.exists():
-        return found
-    for entry in os.listdir(folder):  # noqa: PTH208  # names only: the entries vanish while one looks
+    for entry in _entries("/proc/self/fd"):
         try:
-            target = os.readlink(folder / entry)  # noqa: PTH115  # some targets are no paths
+            target = os.readlink(f"/proc/self/fd/{entry}")  # noqa: PTH115
         except OSError:
             continue
         if target.startswith("/") and not target.startswith(("/proc/", "/dev/", "/sys/")):
@@ -316,9 +313,18 @@ def _open_files() -> set[str]:
 
 def _children() -> set[str]:
     found: set[str] = set()
-    for path in Path("/proc/self/task").glob("*/children"):
+    for entry in _entries("/proc/self/task"):
         try:
-            found |= set(path.read_text().split())
+            with open(f"/proc/self/task/{entry}/children", encoding="ascii") as file:  # noqa: PTH123
+                found.update(file.read().split())
         except OSError:
             continue
     return found
+
+
+def _entries(folder: str) -> list[str]:
+    """The names in a folder of a system that shows its processes as files, and nothing on any other."""
+    try:
+        return os.listdir(folder)  # noqa: PTH208
+    except OSError:
+        return []

@@ -101,6 +101,7 @@ except OSError as exc:
     assert (tmp_path / "file").read_bytes() == b"old"
 
 
+@pytest.mark.endurance
 def test_a_killed_process_leaves_the_old_content(tmp_path: Path) -> None:
     script = f"""
 import itertools

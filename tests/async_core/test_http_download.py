@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 import httpx
 import pytest
+from tests.async_core._moments import cancelled_when, until
 from tests.async_core._server import (
     Behaviour,
     Exchange,
@@ -141,12 +142,15 @@ FAULTS: dict[str, Behaviour] = {
 @pytest.mark.parametrize("name", list(FAULTS))
 async def test_any_fault_ends_in_time_with_the_old_file(old: Path, name: str) -> None:
     policy = RetryPolicy(max_retries=1, backoff_factor=0.001)
-    async with serving() as server, AsyncHTTPClient(policy, timeout=0.15) as client:
+    takes_all_time = name.startswith(("stall", "trickle"))
+    timeout = 0.4 if takes_all_time else 60
+    async with serving() as server, AsyncHTTPClient(policy, timeout=timeout) as client:
         server.on("/f", FAULTS[name])
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             with pytest.raises(HTTPRequestError, match=r"GET http:.*/f\?sig=\[\.\.\.\] failed at attempt 2: \w"):
                 await async_download(server.url("/f?sig=hunter2"), old, client)
-        assert server.count() == 2
+        # On a busy machine a try may take all its time before it has come to the server.
+        assert server.count() in ({0, 1, 2} if takes_all_time else {2})
         assert only(old) == OLD
         assert client.statistics().in_use == 0
 
@@ -155,7 +159,7 @@ async def test_its_total_bounds_everything(old: Path) -> None:
     policy = RetryPolicy(total_timeout=0.3)
     async with serving() as server, AsyncHTTPClient(policy) as client:
         url = server.on("/f", trickle(CONTENT, gap=0.01, size=100))
-        with anyio.fail_after(2), pytest.raises(HTTPTimeoutError, match=r"its total of 0\.3 s ran out"):
+        with anyio.fail_after(30), pytest.raises(HTTPTimeoutError, match=r"its total of 0\.3 s ran out"):
             await async_download(url, old, client)
     assert only(old) == OLD
 
@@ -179,7 +183,7 @@ async def test_an_error_of_its_own_leaves_the_old_file(old: Path) -> None:
 
 async def test_cancelled_it_leaves_the_old_file(old: Path) -> None:
     async with serving() as server, AsyncHTTPClient() as client:
-        with anyio.move_on_after(0.1) as scope:
+        async with cancelled_when(lambda: until(server.count)) as scope:
             await async_download(server.on("/f", break_off(CONTENT, 5000, "stall")), old, client)
         assert scope.cancelled_caught
         assert only(old) == OLD

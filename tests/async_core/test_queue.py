@@ -6,6 +6,7 @@ from typing import Any
 import anyio
 import pytest
 from anyio import wait_all_tasks_blocked
+from tests.async_core._moments import cancelled_when
 
 from sentrio.async_core.streams import AsyncQueue, QueueStatistics
 from sentrio.errors import QueueClosedError
@@ -161,7 +162,7 @@ async def test_a_cancelled_getter_loses_no_item() -> None:
 async def test_a_cancelled_putter_puts_nothing() -> None:
     queue = AsyncQueue[int](1)
     await queue.put(1)
-    with anyio.move_on_after(0.01):
+    async with cancelled_when():
         await queue.put(2)
     assert queue.statistics().waiting_put == 0
     assert await queue.get() == 1

@@ -15,6 +15,7 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.async_core._moments import cancelled_when
 
 from sentrio.async_core.retry import RetryPolicy, with_retry
 from sentrio.errors import OptionValueError, UnknownOptionError
@@ -77,7 +78,7 @@ async def test_never_tries_a_cancellation_again() -> None:
         calls += 1
         await anyio.sleep_forever()
 
-    with anyio.move_on_after(0.01) as scope:
+    async with cancelled_when() as scope:
         await work()
     assert (scope.cancelled_caught, calls) == (True, 1)
 

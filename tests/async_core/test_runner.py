@@ -388,7 +388,7 @@ async def test_gather_inside_tasks_does_not_deadlock() -> None:
                 return await gauge.work(1, 0.001)
             return sum(await runner.gather([parent(depth - 1) for _ in range(3)]))
 
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             results = await runner.gather([parent(2) for _ in range(3)])
     assert (results, gauge.ended) == ([9, 9, 9], 27)
     assert gauge.peak == 2
@@ -471,7 +471,7 @@ async def test_stream_takes_no_more_than_is_taken_from_it() -> None:
 
 async def test_the_consumer_may_submit() -> None:
     async with AsyncRunner(1) as runner:
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             async with runner.stream(Gauge().work, range(5)) as results:
                 assert sum([await runner.submit(Gauge().work(value)) async for value in results]) == 10
 

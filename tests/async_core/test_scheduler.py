@@ -5,12 +5,13 @@ import functools
 import gc
 import math
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Coroutine
 from typing import Any
 
 import anyio
 import anyio.lowlevel
 import pytest
+from tests.async_core._moments import cancelled_when, until
 
 from sentrio.async_core._slots import Ticket, innermost
 from sentrio.async_core.background import async_background
@@ -67,12 +68,6 @@ class Submitters:
 
         self.tg.start_soon(run)
         await anyio.wait_all_tasks_blocked()
-
-
-async def wait_until(condition: Callable[[], bool]) -> None:
-    with anyio.fail_after(5):
-        while not condition():
-            await anyio.sleep(0.001)
 
 
 # --- results, order, limits ------------------------------------------------------------------------------
@@ -211,7 +206,7 @@ async def test_shutdown_without_waiting_answers_everybody() -> None:
         tasks = Submitters(scheduler, tg)
         for n in range(20):
             await tasks.submit(n, work())
-        with anyio.fail_after(1):
+        with anyio.fail_after(30):
             await scheduler.shutdown(wait=False)
     assert len(tasks.answers) == 20
     assert {type(answer) for answer in tasks.answers.values()} == {RunnerClosedError}
@@ -273,18 +268,20 @@ async def test_a_task_may_submit_while_the_scheduler_ends() -> None:
 
 async def test_cancelling_the_submitter_cancels_the_task_and_frees_the_slot() -> None:
     ended: list[str] = []
+    begun = anyio.Event()
 
     async def work() -> None:
+        begun.set()
         try:
             await anyio.sleep_forever()
         finally:
             ended.append("work")
 
     async with TaskScheduler(max_concurrent=1) as scheduler:
-        with anyio.move_on_after(0.01):
+        async with cancelled_when(begun.wait):
             await scheduler.submit(work())
         assert ended == ["work"]
-        with anyio.fail_after(1):
+        with anyio.fail_after(30):
             assert await scheduler.submit(number(1)) == 1
 
 
@@ -298,7 +295,7 @@ async def test_a_submitter_that_gives_up_leaves_the_queue() -> None:
     async with TaskScheduler(max_concurrent=1) as scheduler, anyio.create_task_group() as tg:
         tasks = Submitters(scheduler, tg)
         await tasks.submit("gate", gate.wait())
-        with anyio.move_on_after(0.01):
+        async with cancelled_when():
             await scheduler.submit(must_not_run())
         assert scheduler.statistics().waiting == 0
         gate.set()
@@ -363,9 +360,11 @@ def test_a_task_that_raises_cancelled_error_answers_its_submitter() -> None:
 
 
 def test_wait_for_and_task_cancel_reach_the_task() -> None:
+    begun: list[str] = []
     ended: list[str] = []
 
     async def work(name: str) -> None:
+        begun.append(name)
         try:
             await asyncio.sleep(60)
         finally:
@@ -374,9 +373,9 @@ def test_wait_for_and_task_cancel_reach_the_task() -> None:
     async def main() -> None:
         async with TaskScheduler(max_concurrent=1) as scheduler:
             with pytest.raises(TimeoutError):
-                await asyncio.wait_for(scheduler.submit(work("waited for")), 0.01)
+                await asyncio.wait_for(scheduler.submit(work("waited for")), 0.5)
             task = asyncio.create_task(scheduler.submit(work("cancelled")))
-            await asyncio.sleep(0.01)
+            await until(lambda: len(begun) > 1)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
@@ -434,7 +433,7 @@ async def test_tasks_that_submit_tasks_do_not_wait_for_each_other() -> None:
         async def submit() -> None:
             results.append(await scheduler.submit(nested(6)))
 
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             async with anyio.create_task_group() as tg:
                 for _ in range(5):
                     tg.start_soon(submit)
@@ -452,7 +451,7 @@ async def test_several_children_of_one_task_keep_to_the_limit() -> None:
                 for n in range(5):
                     tg.start_soon(scheduler.submit, log.note((name, n)))
 
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             async with anyio.create_task_group() as tg:
                 for name in range(4):
                     tg.start_soon(scheduler.submit, parent(name))
@@ -555,7 +554,7 @@ async def test_nested_through_another_scheduler() -> None:
                 return 0
             return 1 + await (inner if depth % 2 else outer).submit(back_and_forth(depth - 1))
 
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             assert await outer.submit(back_and_forth(7)) == 7
 
 
@@ -567,7 +566,7 @@ async def test_cancelling_a_parent_with_waiting_children_leaves_nothing() -> Non
                 for _ in range(5):
                     tg.start_soon(scheduler.submit, forever())
 
-        with anyio.move_on_after(0.01):
+        async with cancelled_when():
             await scheduler.submit(parent())
         statistics = scheduler.statistics()
         assert (statistics.running, statistics.waiting, scheduler._slots._free) == (0, 0, 1)

@@ -15,6 +15,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from tests.async_core._moments import cancelled_when
 
 from sentrio.async_core import (
     AsyncDirectoryWatcher,
@@ -142,7 +143,7 @@ async def test_how_a_stream_ends_is_told(seen: Seen) -> None:
     with pytest.raises(LookupError):
         async for _ in AsyncStream(range(3)).map(fail):
             pass
-    with anyio.move_on_after(0.01):
+    async with cancelled_when():
         await AsyncQueue[int]().stream().collect()
     items = aiter(AsyncStream(range(3)))
     await anext(items)

@@ -14,6 +14,7 @@ from multiprocessing import get_context
 import anyio
 import anyio.lowlevel
 import pytest
+from tests.async_core._moments import cancelled_when, until
 
 from sentrio.async_core.background import async_run
 from sentrio.async_core.threads import call_sync, thread_statistics
@@ -63,6 +64,11 @@ async def test_a_call_that_its_executor_drops_is_an_error() -> None:
     assert first.result(5)
 
 
+async def running() -> None:
+    """Wait until a call is on its way through a thread."""
+    await until(lambda: thread_statistics().running)
+
+
 async def drop_waiting_calls(executor: ThreadPoolExecutor, gate: threading.Event) -> None:
     await anyio.wait_all_tasks_blocked()
     executor.shutdown(wait=False, cancel_futures=True)
@@ -72,14 +78,14 @@ async def drop_waiting_calls(executor: ThreadPoolExecutor, gate: threading.Event
 async def test_abandoned_call_keeps_its_slot_until_its_thread_ends(caplog: pytest.LogCaptureFixture) -> None:
     limiter = anyio.CapacityLimiter(1)
     gate = threading.Event()
-    with anyio.move_on_after(0.02) as scope:
+    async with cancelled_when(running) as scope:
         await call_sync(gate.wait, limiter=limiter)
     assert scope.cancelled_caught
     assert limiter.borrowed_tokens == 1
     assert thread_statistics().abandoned == 1
     assert "Event.wait was abandoned" in caplog.text
     gate.set()
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with limiter:  # free as soon as the thread has ended
             pass
     assert thread_statistics().abandoned == 0
@@ -92,10 +98,10 @@ async def test_the_log_never_shows_arguments(caplog: pytest.LogCaptureFixture) -
         ended.wait(10)
 
     limiter = anyio.CapacityLimiter(1)
-    with anyio.move_on_after(0.05):
+    async with cancelled_when(running):
         await call_sync(functools.partial(functools.partial(wait), "hush"), limiter=limiter)
     ended.set()
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with limiter:  # the thread has ended
             pass
     assert "wait was abandoned" in caplog.text
@@ -104,8 +110,8 @@ async def test_the_log_never_shows_arguments(caplog: pytest.LogCaptureFixture) -
 
 async def test_waits_for_a_short_call_before_it_abandons_it(caplog: pytest.LogCaptureFixture) -> None:
     limiter = anyio.CapacityLimiter(1)
-    with anyio.move_on_after(0.01):
-        await call_sync(time.sleep, 0.05, limiter=limiter, abandon_after=5)
+    async with cancelled_when(running):
+        await call_sync(time.sleep, 0.05, limiter=limiter, abandon_after=60)
     assert limiter.borrowed_tokens == 0
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
@@ -117,7 +123,7 @@ async def test_never_abandons_when_told_so() -> None:
         time.sleep(0.05)
         ended.set()
 
-    with anyio.move_on_after(0.01):
+    async with cancelled_when(running):
         await call_sync(work, abandon_after=None)
     assert ended.is_set()
 
@@ -126,14 +132,14 @@ async def test_a_call_that_waits_for_its_slot_never_starts_once_cancelled() -> N
     limiter = anyio.CapacityLimiter(1)
     started = threading.Event()
     async with limiter:
-        with anyio.move_on_after(0.01):
+        async with cancelled_when():
             await call_sync(started.set, limiter=limiter)
     assert not started.is_set()
 
 
 async def test_a_call_is_told_when_its_caller_is_cancelled() -> None:
     told = threading.Event()
-    with anyio.move_on_after(0.01) as scope:
+    async with cancelled_when(running) as scope:
         await call_sync(told.wait, 60, abandon_after=None, on_cancel=told.set)
     assert scope.cancelled_caught
 
@@ -176,12 +182,16 @@ async def _short(limiter: anyio.CapacityLimiter) -> None:
 @pytest.mark.parametrize("name", ["asyncio", "trio"])
 def test_exit_neither_waits_for_an_abandoned_call_nor_hides_it(name: str) -> None:
     program = f"""
-import logging, time, anyio
+import logging, time, anyio, anyio.from_thread, anyio.lowlevel
 from sentrio.async_core.threads import call_sync
 logging.basicConfig()
-def stuck(): time.sleep(60)
+def stuck():
+    anyio.from_thread.run_sync(scope.cancel, token=token)
+    time.sleep(60)
 async def main():
-    with anyio.move_on_after(0.05):
+    global scope, token
+    token = anyio.lowlevel.current_token()
+    with anyio.CancelScope() as scope:
         await call_sync(stuck)
 anyio.run(main, backend={name!r})
 """
@@ -207,23 +217,23 @@ assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
 
 
 async def test_a_coroutine_that_an_abandoned_call_returns_is_closed() -> None:
-    go, returned = threading.Event(), threading.Event()
+    begun, go, returned = threading.Event(), threading.Event(), threading.Event()
 
     async def never_awaited() -> None:
         pytest.fail("must not run")
 
     def make() -> object:
-        go.wait(5)
+        begun.set()
+        go.wait(60)
         coroutine = never_awaited()
         returned.set()
         return coroutine
 
-    with anyio.move_on_after(0.01):
+    async with cancelled_when(lambda: until(begun.is_set)):
         await call_sync(make)
     go.set()
-    assert await anyio.to_thread.run_sync(returned.wait, 5)
-    while thread_statistics().running:
-        await anyio.sleep(0.001)
+    assert await anyio.to_thread.run_sync(returned.wait, 60)
+    await until(lambda: not thread_statistics().running)
 
 
 @pytest.mark.parametrize("executor", [False, True])

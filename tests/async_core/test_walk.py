@@ -65,7 +65,7 @@ def test_refuses_patterns_of_nothing(tree: Path, pattern: str) -> None:
 async def test_many_stars_take_no_exponential_time(tmp_path: Path) -> None:
     (tmp_path / "/".join("a" * 40)).mkdir(parents=True)
     (tmp_path / "/".join("a" * 40) / "x").write_text("")
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         assert await found(tmp_path, "**/a/" * 15 + "y") == set()
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-__all__ = ("FRAME", "Gate", "checkpoint", "until")
+__all__ = ("FRAME", "Gate", "checkpoint")
 
-from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -47,10 +46,3 @@ class Gate:
         with anyio.fail_after(LONG):
             while self.inside < inside:
                 await self.changed.wait()
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Wait until a condition holds that no event tells of."""
-    with anyio.fail_after(LONG):
-        while not condition():
-            await anyio.sleep(0.001)

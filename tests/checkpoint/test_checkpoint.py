@@ -144,6 +144,17 @@ def test_secrets_of_columns_show_nowhere(frame: pl.DataFrame) -> None:
             assert secret not in text
 
 
+def test_the_representation_of_a_result_is_short_and_holds_no_rows() -> None:
+    # asyncio writes it whenever a main task ends, and people log it.
+    columns = {f"c{number}": ["hush"] * 10 for number in range(100)}
+    result = sentrio.check(pl.DataFrame(columns), [{"regex": {"columns": list(columns), "pattern": "^x"}}])
+    assert repr(result.report) == (
+        "<ValidationReport checks=100, failed=100, errors=0, rows_scanned=10, complete=True>"
+    )
+    assert repr(result.report) in repr(result)
+    assert "hush" not in repr(result)
+
+
 def test_without_samples_no_value_shows() -> None:
     frame = pl.DataFrame({"a": [424242, 5], "b": ["hush", None]})
     entries = [

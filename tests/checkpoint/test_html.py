@@ -228,6 +228,15 @@ def test_contrast(colours: dict[str, str]) -> None:
     assert len({round(hue, 1) for hue in hues}) == 4
 
 
+def test_paper_shows_what_is_folded_and_breaks_between_checks() -> None:
+    style = files("sentrio.checkpoint.formats").joinpath("report.css").read_text()
+    paper = style.partition("@media print {")[2]
+    assert "details::details-content { content-visibility: visible" in paper
+    (whole,) = re.findall(r"([^{}]*)\{ break-inside: avoid \}", paper)
+    # A run is longer than a page: kept together, it would begin on the second one.
+    assert {name.strip() for name in whole.split(",")} == {".check", "tr"}
+
+
 def test_shares_never_round_to_nothing_or_all() -> None:
     check = CheckResult(id="a", name="a", column="a", outcome=CheckOutcome.FAILED, severity=Severity.HIGH)
     check = attrs.evolve(check, failed_count=1, evaluated_count=10**9, failed_ratio=1e-9)

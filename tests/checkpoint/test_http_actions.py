@@ -15,8 +15,8 @@ import anyio
 import anyio.to_thread
 import polars as pl
 import pytest
+from tests.async_core._moments import until
 from tests.async_core._server import Server, answer, chunked, hang_up, serving_elsewhere, stall
-from tests.checkpoint._running import until
 
 from sentrio import Checkpoint, CheckpointResult, SlackNotification, WebhookAction, check_async, load_config
 from sentrio.checkpoint.actions import make_action

@@ -13,6 +13,7 @@ import anyio
 import anyio.lowlevel
 import polars as pl
 import pytest
+from tests.async_core._moments import cancelled_when, until
 from tests.checkpoint._running import Gate, checkpoint
 
 from sentrio import Checkpoint, CheckpointResult
@@ -155,13 +156,13 @@ async def test_cancelling_a_submitter_ends_its_run_and_frees_its_slot() -> None:
     gate = Gate()
     async with CheckpointPool(workers=1) as pool:
         for _ in range(3):
-            with anyio.move_on_after(0.01):
+            async with cancelled_when(lambda: gate.until(1)):
                 await pool.submit(checkpoint("c", gate))
-        assert gate.inside == 0
+            assert gate.inside == 0
         async with anyio.create_task_group() as tg:  # one that waits for its slot
             tg.start_soon(pool.submit, checkpoint("c", gate))
             await gate.until(1)
-            with anyio.move_on_after(0.01) as scope:
+            async with cancelled_when(lambda: until(lambda: pool.statistics().waiting)) as scope:
                 await pool.submit(checkpoint())
             assert scope.cancelled_caught
             assert pool.statistics().waiting == 0
@@ -218,30 +219,49 @@ async def test_a_callback_that_raises_harms_nobody(caplog: pytest.LogCaptureFixt
 
 async def test_a_submit_that_is_cancelled_in_its_callback_returns_its_result() -> None:
     got: list[CheckpointResult] = []
-    async with CheckpointPool(1, result_callback=lambda _: anyio.sleep_forever()) as pool:
-        with anyio.move_on_after(0.05) as scope:
+    begun = anyio.Event()
+
+    async def never_ends(result: CheckpointResult) -> None:
+        begun.set()
+        await anyio.sleep_forever()
+
+    async with CheckpointPool(1, result_callback=never_ends) as pool:
+        async with cancelled_when(begun.wait) as scope:
             got.append(await pool.submit(checkpoint()))
             await anyio.lowlevel.checkpoint()
-            pytest.fail("the cancellation was swallowed")
-        assert scope.cancelled_caught
+        assert scope.cancelled_caught  # and not swallowed
     assert got[0].passed
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_the_same_with_asyncios_own_means(anyio_backend: str) -> None:
     got: list[CheckpointResult] = []
+    begun: list[CheckpointResult] = []
+
+    limits: list[asyncio.Timeout] = []
+
+    async def never_ends(result: CheckpointResult) -> None:
+        begun.append(result)
+        for limit in limits:
+            limit.reschedule(0)
+        await anyio.sleep_forever()
 
     async def submit() -> None:
         got.append(await pool.submit(checkpoint()))
         await asyncio.sleep(0)
         pytest.fail("the cancellation was swallowed")
 
-    async with CheckpointPool(1, result_callback=lambda _: anyio.sleep_forever()) as pool:
+    async def submit_in_time() -> None:
+        async with asyncio.timeout(None) as limit:
+            limits.append(limit)
+            await submit()
+
+    async with CheckpointPool(1, result_callback=never_ends) as pool:
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.05):
-                await submit()
+            await submit_in_time()
+        limits.clear()
         task = asyncio.create_task(submit())
-        await asyncio.sleep(0.05)
+        await until(lambda: len(begun) == 2)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

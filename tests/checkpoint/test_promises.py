@@ -20,7 +20,8 @@ import anyio.to_thread
 import polars as pl
 import psutil
 import pytest
-from tests.checkpoint._running import FRAME, checkpoint, until
+from tests.async_core._moments import cancelled_when, until
+from tests.checkpoint._running import FRAME, checkpoint
 
 import sentrio
 from sentrio import Checkpoint, CheckpointResult
@@ -92,6 +93,7 @@ anyio.run(main, backend=sys.argv[2])
 """
 
 
+@pytest.mark.endurance
 @pytest.mark.parametrize("name", ["asyncio", "trio"])
 def test_memory_stays_small_although_the_results_are_kept(name: str, large_counts: int) -> None:
     count = min(500 * large_counts, 3000)
@@ -138,6 +140,7 @@ anyio.run(main, backend=sys.argv[1])
 """
 
 
+@pytest.mark.endurance
 @pytest.mark.parametrize("name", ["asyncio", "trio"])
 def test_twenty_first_runs_at_once_do_not_import_each_other_into_a_deadlock(
     name: str, tmp_path: Path, large_counts: int
@@ -168,6 +171,7 @@ assert answers == ["failure"] * 20, answers
 """
 
 
+@pytest.mark.endurance
 def test_first_calls_from_twenty_threads_at_once() -> None:
     in_a_fresh_process(FIRST_CALLS)
 
@@ -187,6 +191,7 @@ anyio.run(main)
 """
 
 
+@pytest.mark.endurance
 def test_several_processes_write_to_one_store(tmp_path: Path) -> None:
     command = [sys.executable, "-c", WRITER, str(tmp_path / "stored")]
     writers = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
@@ -208,6 +213,7 @@ async def test_a_result_that_can_not_be_written_is_reported(tmp_path: Path) -> N
 
 async def test_the_loop_goes_on_while_data_are_read(large_file: Path) -> None:
     ticks = 0
+    rules = [{"regex": {"column": "text", "pattern": "@"}}]
 
     async def tick() -> None:
         nonlocal ticks
@@ -217,7 +223,7 @@ async def test_the_loop_goes_on_while_data_are_read(large_file: Path) -> None:
 
     async with anyio.create_task_group() as tg:
         tg.start_soon(tick)
-        assert await Checkpoint("large", large_file, ["not_null"], morsel_rows=100_000).run_async()
+        assert await Checkpoint("large", large_file, rules, morsel_rows=100_000).run_async()
         tg.cancel_scope.cancel()
     assert ticks > 5
 
@@ -235,7 +241,7 @@ async def test_a_job_whose_submitter_has_gone_is_dropped_and_the_pool_keeps_its_
         tg.start_soon(pool.submit, checkpoint("first", act))
         await until(lambda: ran)
         for _ in range(5):
-            with anyio.move_on_after(0.01) as scope:
+            async with cancelled_when(lambda: until(lambda: pool.statistics().waiting)) as scope:
                 await pool.submit(checkpoint("queued", act))
             assert scope.cancelled_caught
         assert pool.statistics().waiting == 0
@@ -273,6 +279,7 @@ anyio.run(main, backend=sys.argv[1])
 """
 
 
+@pytest.mark.endurance
 @pytest.mark.parametrize("name", ["asyncio", "trio"])
 def test_a_process_whose_runs_were_cancelled_is_idle_and_ends(name: str, large_file: Path) -> None:
     used, running, ended = in_a_fresh_process(LEAVES, name, str(large_file)).split()

@@ -19,7 +19,8 @@ import anyio.lowlevel
 import anyio.to_thread
 import polars as pl
 import pytest
-from tests.checkpoint._running import Gate, checkpoint, until
+from tests.async_core._moments import cancelled_when, until
+from tests.checkpoint._running import Gate, checkpoint
 
 from sentrio import AsyncBaseTrigger, Checkpoint, CheckpointPool, CheckpointResult, TriggerConfig, TriggerResult
 from sentrio.checkpoint.pool import run_checkpoints_parallel
@@ -158,7 +159,7 @@ async def test_run_all_keeps_the_order_and_the_limit() -> None:
 async def test_cancelling_the_caller_cancels_the_run() -> None:
     gate = Gate()
     runner = AsyncCheckpointRunner(max_concurrent_checkpoints=1).add_checkpoint(checkpoint("c", gate))
-    with anyio.move_on_after(0.02) as scope:
+    async with cancelled_when(lambda: gate.until(1)) as scope:
         await runner.run_once_async("c")
     assert scope.cancelled_caught
     assert gate.inside == runner.statistics().pending_tasks == 0
@@ -221,7 +222,7 @@ async def test_giving_up_a_stop_cancels_what_was_started_here_and_leaves_a_servi
     async with anyio.create_task_group() as tg:
         await (runner.start_async() if hosted else tg.start(runner.serve))
         await gate.until(1)
-        with anyio.move_on_after(0.01) as scope:
+        async with cancelled_when() as scope:
             await runner.stop_async()
         assert scope.cancelled_caught
         assert gate.inside == (0 if hosted else 1)
@@ -318,7 +319,7 @@ async def test_several_readers_share_the_results() -> None:
 async def test_reading_ends_when_nothing_came_in_time() -> None:
     runner = AsyncCheckpointRunner().add_checkpoint(checkpoint())
     await runner.run_all_async()
-    assert len([result async for result in runner.iter_results_async(timeout=0.01)]) == 1
+    assert len([result async for result in runner.iter_results_async(timeout=0.2)]) == 1
     assert await runner.get_results_async(timeout=0.01) == []
     with anyio.move_on_after(0.02) as scope:
         async for _ in runner.iter_results_async():
@@ -547,6 +548,7 @@ print("ended", runner.get_stats()["running"], flush=True)
 """
 
 
+@pytest.mark.endurance
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("again", [False, True])
 def test_signals_stop_a_blocking_run_gracefully(backend: Backend, number: signal.Signals, again: bool) -> None:

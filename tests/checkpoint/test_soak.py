@@ -45,7 +45,7 @@ async def test_runs_leave_nothing(through: Callable[[list[Checkpoint]], Awaitabl
 
     memory = await rounds(2)
     threads, tasks = threading.active_count(), len(anyio.get_running_tasks())
-    grown = await rounds(10 * large_counts) - memory
-    assert grown < 20 * 2**20
+    grown = await rounds(4 * large_counts) - memory
+    assert grown < 8 * 2**20
     assert threading.active_count() <= threads
     assert len(anyio.get_running_tasks()) == tasks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import random
@@ -25,6 +26,8 @@ from sentrio.checkpoint.names import own_name
 from sentrio.checkpoint.params import fill_path
 from sentrio.errors import ConfigurationError, OptionValueError, UnknownOptionError
 from sentrio.testing import Backend, cancel_everywhere
+from sentrio.validation import sinks
+from sentrio.validation import split as splitting
 
 ROW, CHECKS = "_sentrio_row", "_sentrio_checks"
 SUFFIXES = ["parquet", "csv", "tsv", "ndjson"]
@@ -267,6 +270,32 @@ def test_a_timeout_and_a_source_that_breaks_leave_the_old_files(tmp_path: Path) 
     assert {path.name for path in tmp_path.iterdir()} == {"v.parquet", "d.csv"}
 
 
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize("piece", [100, 1000])
+def test_a_disk_that_is_full_is_an_error_of_the_run(
+    suffix: str, piece: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever it happens: while rows are read, or with the last ones."""
+
+    def full(self: Any, frame: pl.DataFrame) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(sinks.SUFFIXES[f".{suffix}"], "write", full)
+    monkeypatch.setattr(splitting, "_WRITTEN_ROWS", piece)
+    split = Split(valid=tmp_path / f"q/v.{suffix}", failing=tmp_path / f"q/f.{suffix}")
+    result = Checkpoint("c", pl.DataFrame({"a": range(500)}), ["not_null"], split=split, morsel_rows=100).run()
+    assert (result.status, result.split) == ("error", None)
+    assert f".{suffix} can not be written: No space left on device" in (result.error or "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_struct_without_fields_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"a": [[{}]]}, schema={"a": pl.List(pl.Struct([]))})
+    result = Checkpoint("c", frame, ["not_null"], split=Split(valid=tmp_path / "v.parquet")).run()
+    assert (result.error or "").endswith("column 'a' is List(Struct({})), which a .parquet file can not hold")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_file_that_can_not_be_put_in_place_takes_the_other_one_back(tmp_path: Path) -> None:
     (tmp_path / "v.parquet").mkdir()
     split = Split(valid=tmp_path / "v.parquet", failing=tmp_path / "f.parquet")
@@ -286,6 +315,8 @@ def test_a_file_that_can_not_be_put_in_place_takes_the_other_one_back(tmp_path: 
         ({"valid": "a.csv", "severity": "hihg"}, OptionValueError, "split: severity must be one of critical"),
         ({"vaild": "a.csv"}, UnknownOptionError, "split: unknown option 'vaild'; did you mean 'valid'?"),
         ({"valid": "{run}.csv"}, OptionValueError, "split: nothing is called 'run' in '{run}.csv'; did you mean 'run_id'?"),
+        ({"valid": "s3://key:hunter2@bucket/v.parquet"}, OptionValueError, "split: valid must be a path on this machine, got a URL that begins with s3://"),
+        ({"failing": "a\0.csv"}, OptionValueError, "split: failing must be a path without zero characters"),
         ({"valid": "{.csv"}, OptionValueError, "split: the brace in '{.csv' begins no word; write '{{' for a brace"),
     ],
 )  # fmt: skip

@@ -45,6 +45,12 @@ def test_partitions(tmp_path: Path) -> None:
     assert loaded[0] == attrs.evolve(result, action_results=())
 
 
+def test_a_url_is_no_folder() -> None:
+    with pytest.raises(OptionValueError, match=r"path must be a path on this machine.* s3://$"):
+        StoreValidationResult(path="s3://key:hunter2@bucket/results")
+    assert StoreValidationResult(path="C:/results").config.path == "C:/results"
+
+
 async def test_runs_whose_ids_begin_alike_do_not_replace_each_other(tmp_path: Path) -> None:
     result = await Checkpoint("a", FRAME, ["not_null"]).run_async()
     store = StoreValidationResult(path=tmp_path)

@@ -18,7 +18,7 @@ import hypercorn.asyncio
 import hypercorn.trio
 import pytest
 from hypercorn.config import Config
-from tests.checkpoint._running import until
+from tests.async_core._moments import until
 
 from sentrio import AsyncCheckpointRunner
 from sentrio.async_core.threads import thread_statistics

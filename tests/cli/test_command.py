@@ -381,13 +381,24 @@ def test_output_that_nobody_can_take_is_no_verdict(options: str) -> None:
     assert "Traceback" not in run_in_shell(f"{base} >&- 2>&-").stderr
 
 
+FULL, GONE = "> /dev/full 2>&1", ">&- 2>&-"
+
+
 @pytest.mark.parametrize(
-    "options", ["--help", "run --help", "run --no-such-option", "run -c gone.yaml", "init -c /gone/x"]
+    ("options", "streams"),
+    [
+        # One message of the command's own on each kind of stream, and each other kind of message on none at all.
+        ("run --help", ["> /dev/full", FULL, GONE]),
+        ("run -c gone.yaml", ["2> /dev/full", FULL, GONE]),
+        ("--help", [FULL, GONE]),
+        ("run --no-such-option", [FULL, GONE]),
+        ("init -c /gone/x", [FULL, GONE]),
+    ],
 )
-def test_messages_that_nobody_can_take_are_no_verdict(options: str) -> None:
+def test_messages_that_nobody_can_take_are_no_verdict(options: str, streams: list[str]) -> None:
     base = f"{sys.executable} -m sentrio {options}"
-    for streams in ("> /dev/full", "2> /dev/full", "> /dev/full 2>&1", ">&- 2>&-"):
-        done = run_in_shell(f"{base} {streams}")
+    for stream in streams:
+        done = run_in_shell(f"{base} {stream}")
         assert done.returncode in ({0, 2} if "--help" in options else {2})
         assert "Traceback" not in done.stderr
 

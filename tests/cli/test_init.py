@@ -208,6 +208,18 @@ def test_what_turns_the_direction_of_writing_is_escaped(tmp_path: Path) -> None:
     assert "\u202e" not in text
 
 
+def test_types_and_names_of_their_own(tmp_path: Path) -> None:
+    frame = pl.DataFrame(
+        {"*": [1, 2], "^x$": [1, 2], "a": [[1, 2], [3, 4]]}, schema_overrides={"a": pl.Array(pl.Int8, 2)}
+    )
+    frame.write_parquet(tmp_path / "data.parquet")
+    text, result = run_what_is_written(tmp_path, tmp_path / "data.parquet")
+    assert "# *: Polars takes this name for a pattern" in text
+    assert "# ^x$: Polars takes this name for a pattern" in text
+    assert 'dtype: "Array(Int8, shape=(2,))"' in text
+    assert result.status == "success"
+
+
 def test_one_column_may_be_several(tmp_path: Path) -> None:
     (tmp_path / "semi.csv").write_text("id;amount\n1;2\n")
     text, _ = run_what_is_written(tmp_path, tmp_path / "semi.csv")

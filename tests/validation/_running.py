@@ -12,9 +12,9 @@ import attrs
 import polars as pl
 from hypothesis import strategies as st
 
-from sentrio.validation.plan import SampleOptions
 from sentrio.validation.report import ValidationReport
 from sentrio.validation.run import Validation
+from sentrio.validation.samples import SampleOptions
 from sentrio.validation.sources.files import make_source
 from sentrio.validation.validators import make_validator
 

@@ -1,4 +1,4 @@
-"""A web server on loopback that knows ranges, and as much of S3 as a scanner asks for."""
+"""A web server on loopback that knows ranges, and as much of S3, and of the stores of Google and Azure, as a scanner asks for."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ class _Handler(BaseHTTPRequestHandler):
         web.authorization.append(self.headers.get("Authorization"))
         path = unquote(parts.path).lstrip("/")
         query = parse_qs(parts.query)
+        listing = self._azure if "comp" in query else self._listing
         if self.command in web.refuses:
             self._send(405, b"")
-        elif "list-type" in query:
-            self._send(
-                200, self._listing(path.rstrip("/"), query.get("prefix", [""])[0]), Content_Type="application/xml"
-            )
+        elif "list-type" in query or "comp" in query:
+            prefix = query.get("prefix", [""])[0]
+            self._send(200, listing(path.rstrip("/"), prefix), Content_Type="application/xml")
         elif path not in web.files:
             self._send(404, b"")
         else:
@@ -86,12 +86,20 @@ class _Handler(BaseHTTPRequestHandler):
             begin, end = max(0, size - int(found[2])), size
         self._send(206, body[begin:end], Content_Range=f"bytes {begin}-{end - 1}/{size}", **tags)
 
+    def _names(self, bucket: str, prefix: str) -> list[str]:
+        found = (name for name in sorted(self.web.files) if name.startswith(f"{bucket}/{prefix}"))
+        return [name.removeprefix(f"{bucket}/") for name in found]
+
+    def _azure(self, bucket: str, prefix: str) -> bytes:
+        blobs = "".join(
+            f"<Blob><Name>{escape(name)}</Name><Properties><Last-Modified>Sat, 21 Nov 2026 10:00:00 GMT</Last-Modified>"
+            f"<Etag>1</Etag><Content-Type>application/octet-stream</Content-Type><Content-Length>{len(self.web.files[f'{bucket}/{name}'])}</Content-Length></Properties></Blob>"
+            for name in self._names(bucket, prefix)
+        )
+        return f"<EnumerationResults><Blobs>{blobs}</Blobs><NextMarker/></EnumerationResults>".encode()
+
     def _listing(self, bucket: str, prefix: str) -> bytes:
-        names = [
-            name.removeprefix(f"{bucket}/")
-            for name in sorted(self.web.files)
-            if name.startswith(f"{bucket}/{prefix}")
-        ]
+        names = self._names(bucket, prefix)
         contents = "".join(
             f"<Contents><Key>{escape(name)}</Key><LastModified>2026-11-21T10:00:00.000Z</LastModified>"
             f"<ETag>&quot;1&quot;</ETag><Size>{len(self.web.files[f'{bucket}/{name}'])}</Size></Contents>"

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sentrio.validation.plan import SampleOptions
 from sentrio.validation.report import CheckResult, ValidationReport
 from sentrio.validation.run import Validation
+from sentrio.validation.samples import SampleOptions
 from sentrio.validation.sources.files import make_source
 from sentrio.validation.validators import make_validator
 

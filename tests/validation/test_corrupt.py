@@ -105,6 +105,7 @@ def test_a_quote_that_does_not_end(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert csv.field_size_limit() == 131_072
 
 
+UNREAD = "no JSON that could be read: a number is too large, or an escape in a text stands for no character"
 OBJECTS = b'{"a": 1}\n' * 30_000
 
 
@@ -114,6 +115,11 @@ OBJECTS = b'{"a": 1}\n' * 30_000
         (OBJECTS + b'{"a": \n', "line 30001: no JSON: Expecting value (column 6)"),
         (OBJECTS + b"[1]\n" + OBJECTS, "line 30001: no JSON object"),
         (OBJECTS + b'{"a": 1}{"a": 2}\n', "line 30001: no JSON: Extra data (column 9)"),
+        (b'{"a": NaN}\n', "line 1: no JSON: it has no NaN; write null instead"),
+        (OBJECTS + b'{"a": -Infinity}\n', "line 30001: no JSON: it has no -Infinity; write null instead"),
+        (OBJECTS + b'{"a": 1e400}\n' + OBJECTS, f"line 30001: {UNREAD}"),
+        (b'{"b": "\\udc00"}\n' + OBJECTS, f"line 1: {UNREAD}"),
+        (OBJECTS + b"\n" + OBJECTS + b'{"a": 1%s}' % (b"1" * 40), f"line 60002: {UNREAD}"),
         (b'{"a": "\xff"}\n', "line 1 is not utf-8 text; give `encoding`, for instance cp1252 or latin-1"),
         (b"", "the file is empty"),
         (b"\n\n", "the file holds no line"),

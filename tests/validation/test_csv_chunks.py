@@ -312,3 +312,59 @@ def test_sets_of_any_size_count_alike(rule: str, count: int) -> None:
     outside = sum(text is not None for text in texts) - inside
     assert found.failed_count == (outside if rule == "in_set" else inside)
     assert found.evaluated_count == inside + outside
+
+
+_PLAIN = {
+    "whole": ["0", "-7", "123456789012345678"],
+    "real": ["1.5", "-2", "0.25"],
+    "flag": ["true", "false"],
+    "text": ["a"],
+}
+_ODD = [
+    "",
+    " 1",
+    "+1",
+    "1.",
+    ".5",
+    "1e5",
+    "nan",
+    "NaN",
+    "inf",
+    "9223372036854775808",
+    "True",
+    "x",
+    '"1"',
+    "-",
+    "٣",
+    "1_0",
+]
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(st.sampled_from(sorted(_PLAIN)), min_size=2, max_size=4),
+    st.lists(st.tuples(st.integers(0, 399), st.integers(0, 3), st.sampled_from(_ODD)), max_size=3),
+    st.sampled_from([None, "x"]),
+    st.booleans(),
+)
+def test_types_are_those_that_polars_infers_of_all_the_first_rows(
+    tmp_path_factory: pytest.TempPathFactory,
+    kinds: list[str],
+    odd: list[tuple[int, int, str]],
+    null: str | None,
+    empty: bool,
+) -> None:
+    rows = [[_PLAIN[kind][number % len(_PLAIN[kind])] for kind in kinds] for number in range(400)]
+    if empty:  # nothing at the beginning tells the type of the first column
+        for row in rows[:150]:
+            row[0] = ""
+    for number, column, value in odd:
+        rows[number][column % len(kinds)] = value
+    path = tmp_path_factory.mktemp("told") / "a.csv"
+    names = ",".join(f"c{number}" for number in range(len(kinds)))
+    path.write_text("\n".join([names, *(",".join(row) for row in rows)]) + "\n", encoding="utf-8")
+    options = {} if null is None else {"null_values": [null]}
+    source = make_source({"path": str(path), **options})
+    list(source.prepare())
+    told = pl.scan_csv(path, infer_schema_length=10_000, null_values=null).collect_schema()
+    assert source.describe().schema == dict(told)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import re
 import sys
@@ -14,6 +15,7 @@ import anyio
 import pandas as pd
 import polars as pl
 import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.ipc as ipc  # type: ignore[import-untyped]
 import pytest
 
 import sentrio
@@ -155,6 +157,50 @@ def test_sheets() -> None:
     assert "not a readable Excel sheet" in errors("b.xlsx")
 
 
+def workbook(path: str, *rows: list[Any]) -> None:
+    import xlsxwriter
+
+    with xlsxwriter.Workbook(path, {"default_date_format": "yyyy-mm-dd"}) as book:
+        sheet = book.add_worksheet()
+        for number, row in enumerate(rows):
+            sheet.write_row(number, 0, row)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "dtype"),
+    [
+        (None, 5, "Int64"),  # a column without values has no type
+        (dt.date(2026, 11, 21), None, "Date"),
+        (1, 2.5, "Float64"),
+        (1, dt.date(2026, 11, 21), "String"),  # and not 20778
+        (1, "x", "String"),
+        (None, None, "Null"),
+    ],
+)
+def test_workbooks_of_a_folder_have_common_types(first: Any, second: Any, dtype: str) -> None:
+    Path("books").mkdir()
+    for name, value in (("a", first), ("b", second)):
+        workbook(f"books/{name}.xlsx", ["v", "n"], [value, 1])
+    (check,) = sentrio.check("books", [{"type": {"column": "v", "dtype": "Binary"}}]).report.checks
+    assert (check.observed, check.row_count) == (dtype, 2)
+
+
+def test_what_an_open_workbook_leaves_beside_itself_is_no_data() -> None:
+    Path("books").mkdir()
+    workbook("books/a.xlsx", ["v"], [1])
+    Path("books/~$a.xlsx").write_bytes(b"somebody")
+    assert sentrio.check("books", [{"row_count": {"min": 1, "max": 1}}]).passed
+
+
+def test_whole_numbers_of_excel_that_no_integer_holds() -> None:
+    workbook("a.xlsx", ["account 'x'", "y", "z"], [12345678901234567890, 10**300, 1], [1, 2, 3])
+    result = sentrio.check(
+        "a.xlsx", [{"max": {"column": "account 'x'", "max": 1e19}}, {"sum": {"column": "z", "min": 4}}]
+    )
+    assert result.error is None
+    assert [check.outcome for check in result.report.checks] == ["failed", "passed"]
+
+
 def test_excel_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "fastexcel", None)
     FRAME.write_excel("a.xlsx")
@@ -205,6 +251,13 @@ def test_streams_that_break() -> None:
             raise RuntimeError("not today")
 
     assert errors(Refuses()) == "Refuses: it gives no rows: not today"
+
+
+def test_numbers_that_polars_has_no_type_for() -> None:
+    table = pa.table({"a": pa.array([1], pa.decimal256(50, 1)), "b": [1]})
+    with ipc.new_file("wide.arrow", table.schema) as file:
+        file.write_table(table)
+    assert "precision must be between 1 and 38" in errors("wide.arrow")
 
 
 def test_one_column_is_no_table() -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import gzip
 import importlib
 import io
+import json
 import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
+from urllib.parse import unquote
 
 import polars as pl
 import pytest
@@ -142,8 +144,26 @@ def test_cancelled_anywhere_a_check_of_a_url_leaves_nothing(web: Web, large_coun
         assert cancel_everywhere(run, backend=backend, ignore_open_files=True).points > 3
 
 
+@pytest.fixture(params=["s3", "gs", "az"])
+def scheme(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture
-def bucket(web: Web, monkeypatch: pytest.MonkeyPatch) -> Web:
+def bucket(web: Web, scheme: str, monkeypatch: pytest.MonkeyPatch) -> Web:
+    """A store of files by range, and of lists of them; Google's are like those of S3."""
+    if scheme == "gs":
+        account = {"gcs_base_url": web.url, "disable_oauth": True, "client_email": "a@example.org"}
+        secrets = {"private_key": "hunter2", "private_key_id": "1"}
+        monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT_KEY", json.dumps(account | secrets))
+        monkeypatch.setenv("GOOGLE_ALLOW_HTTP", "true")
+        return web
+    if scheme == "az":
+        values = {"ACCOUNT_NAME": "shop", "ACCOUNT_KEY": "aHVudGVyMg==", "ENDPOINT": web.url}
+        for name, value in values.items():
+            monkeypatch.setenv(f"AZURE_STORAGE_{name}", value)
+        monkeypatch.setenv("AZURE_ALLOW_HTTP", "true")
+        return web
     monkeypatch.setenv("AWS_ENDPOINT_URL", web.url)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
@@ -152,25 +172,30 @@ def bucket(web: Web, monkeypatch: pytest.MonkeyPatch) -> Web:
     return web
 
 
-def test_buckets(bucket: Web) -> None:
+def test_buckets(bucket: Web, scheme: str) -> None:
     bucket.files["shop/one.parquet"] = PARQUET
     for year in (2025, 2026):
         bucket.files[f"shop/orders/year={year}/a.parquet"] = PARQUET
     bucket.files["shop/lines/a.csv"] = bucket.files["shop/lines/b.csv"] = CONTENTS["a.csv"]
-    assert [check.failed_count for check in sentrio.check("s3://shop/one.parquet", CHECKS).report.checks] == [1, 4000]
+    assert [check.failed_count for check in sentrio.check(f"{scheme}://shop/one.parquet", CHECKS).report.checks] == [
+        1,
+        4000,
+    ]
     result = sentrio.check(
-        "s3://shop/orders/*/*.parquet",
+        f"{scheme}://shop/orders/*/*.parquet",
         [*CHECKS, {"in_set": {"column": "year", "values": [2025, 2026]}}, {"range": {"column": "year", "max": 2025}}],
     )
     assert result.error is None
     assert result.report.row_count == 80_000
     assert [check.failed_count for check in result.report.checks] == [2, 8000, 0, 40_000]
     assert [item.row for item in result.report.checks[0].sample] == [39_999, 79_999]
-    lines = sentrio.check("s3://shop/lines/*.csv", CHECKS)
+    lines = sentrio.check(f"{scheme}://shop/lines/*.csv", CHECKS)
     assert (lines.error, lines.report.row_count) == (None, 80_000)
-    missing = sentrio.check("s3://shop/none.parquet", ["not_null"])
+    missing = sentrio.check(f"{scheme}://shop/none.parquet", ["not_null"])
     assert missing.status == "error"
+    assert any("one.parquet" in unquote(path) and wanted for _, path, wanted in bucket.asked)
     assert "hunter2" not in str(missing.to_dict())
+    assert "aHVudGVyMg" not in str(missing.to_dict())
 
 
 def test_a_real_imitation_of_s3(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -215,16 +215,7 @@ def metric_counter(name: str) -> _Measure:
 
     Without a configured meter provider it does nothing.
     """
-
-    def add(value: float = 1, attributes: Mapping[str, object] | None = None, **more: object) -> None:
-        try:
-            counter = _instrument("counter", name)
-            if counter is not None:
-                counter.add(value, _attributes({**(attributes or {}), **more}))
-        except Exception as exc:  # noqa: BLE001  # a hook never changes an outcome
-            _report("adding to a counter", exc)
-
-    return add
+    return _measure("counter", "add", name)
 
 
 def metric_histogram(name: str) -> _Measure:
@@ -232,13 +223,16 @@ def metric_histogram(name: str) -> _Measure:
 
     Without a configured meter provider it does nothing.
     """
+    return _measure("histogram", "record", name)
 
-    def record(value: float = 1, attributes: Mapping[str, object] | None = None, **more: object) -> None:
+
+def _measure(kind: str, method: str, name: str) -> _Measure:
+    def note(value: float = 1, attributes: Mapping[str, object] | None = None, **more: object) -> None:
         try:
-            histogram = _instrument("histogram", name)
-            if histogram is not None:
-                histogram.record(value, _attributes({**(attributes or {}), **more}))
+            instrument = _instrument(kind, name)
+            if instrument is not None:
+                getattr(instrument, method)(value, _attributes({**(attributes or {}), **more}))
         except Exception as exc:  # noqa: BLE001  # a hook never changes an outcome
-            _report("recording in a histogram", exc)
+            _report(f"writing to a {kind}", exc)
 
-    return record
+    return note

@@ -20,9 +20,9 @@ from sentrio.async_core._within import within
 from sentrio.checkpoint.connections import shared_connections
 from sentrio.checkpoint.result import ActionStatus, CheckpointResult, CheckpointStatus
 from sentrio.errors import OptionValueError, SourceError
-from sentrio.validation.plan import SampleOptions
 from sentrio.validation.report import CheckOutcome, Severity, ValidationReport
 from sentrio.validation.run import Progress, Validation
+from sentrio.validation.samples import SampleOptions
 from sentrio.validation.split import Splitter
 from sentrio.validation.values import json_ready
 

@@ -13,7 +13,7 @@ __all__ = (
 
 import logging
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import nullcontext
 from types import TracebackType
@@ -110,9 +110,17 @@ class ExecutionStrategy(metaclass=options.OptionsMeta):
         """
 
 
-@attrs.define
-class SequentialStrategy(ExecutionStrategy):
-    """One action after another, in their order."""
+class _InStages(ExecutionStrategy):
+    """Runs actions stage by stage, those of a stage at once."""
+
+    @property
+    def _at_once(self) -> int | None:
+        """How many may run at once; ``None``: all of a stage."""
+        return None
+
+    @abstractmethod
+    def _order(self, count: int) -> Iterable[Sequence[int]]:
+        """Return the indices of the actions, stage by stage."""
 
     async def execute(
         self,
@@ -120,15 +128,27 @@ class SequentialStrategy(ExecutionStrategy):
         checkpoint_result: CheckpointResult,
         context: AsyncExecutionContext | None = None,
     ) -> list[ActionResult]:
-        """Run the actions and return their results; see :meth:`ExecutionStrategy.execute`."""
+        """Run the actions and return their results; see :meth:`ExecutionStrategy.execute`.
+
+        :raises OptionValueError: if so many actions can not be run; nothing has run then
+        """
+        self.check(len(actions))
         execution = _Execution(actions, checkpoint_result, context or _NO_LIMITS)
-        for number in range(len(actions)):
-            await execution.run([number])
+        for stage in self._order(len(actions)):
+            await execution.run(stage, self._at_once)
         return execution.results()
 
 
 @attrs.define
-class ConcurrentStrategy(ExecutionStrategy):
+class SequentialStrategy(_InStages):
+    """One action after another, in their order."""
+
+    def _order(self, count: int) -> Iterable[Sequence[int]]:
+        return ([number] for number in range(count))
+
+
+@attrs.define
+class ConcurrentStrategy(_InStages):
     """All actions at once.
 
     :param max_concurrency: how many may run at once; ``None``: all
@@ -137,16 +157,12 @@ class ConcurrentStrategy(ExecutionStrategy):
 
     max_concurrency: int | None = attrs.field(default=None, validator=options.optional(options.integer(minimum=1)))
 
-    async def execute(
-        self,
-        actions: Sequence[AsyncExecutable],
-        checkpoint_result: CheckpointResult,
-        context: AsyncExecutionContext | None = None,
-    ) -> list[ActionResult]:
-        """Run the actions and return their results; see :meth:`ExecutionStrategy.execute`."""
-        execution = _Execution(actions, checkpoint_result, context or _NO_LIMITS)
-        await execution.run(range(len(actions)), self.max_concurrency)
-        return execution.results()
+    def _order(self, count: int) -> Iterable[Sequence[int]]:
+        return (range(count),)
+
+    @property
+    def _at_once(self) -> int | None:
+        return self.max_concurrency
 
 
 def _stages(value: Any) -> Any:
@@ -175,7 +191,7 @@ def _check_stages(owner: Any, field: attrs.Attribute[Any], value: object) -> Non
 
 
 @attrs.define
-class PipelineStrategy(ExecutionStrategy):
+class PipelineStrategy(_InStages):
     """Stages one after another, and the actions of a stage at once.
 
     :param stages: indices of the actions, stage by stage; each index exactly once
@@ -199,21 +215,8 @@ class PipelineStrategy(ExecutionStrategy):
             problem = f"stages do not name action {listed}; there are {count} (counted from 0)"
         raise OptionValueError("PipelineStrategy", "stages", problem)
 
-    async def execute(
-        self,
-        actions: Sequence[AsyncExecutable],
-        checkpoint_result: CheckpointResult,
-        context: AsyncExecutionContext | None = None,
-    ) -> list[ActionResult]:
-        """Run the actions and return their results; see :meth:`ExecutionStrategy.execute`.
-
-        :raises OptionValueError: if there are not as many actions as indices; nothing has run then
-        """
-        self.check(len(actions))
-        execution = _Execution(actions, checkpoint_result, context or _NO_LIMITS)
-        for stage in self.stages:
-            await execution.run(stage)
-        return execution.results()
+    def _order(self, count: int) -> Iterable[Sequence[int]]:
+        return self.stages
 
 
 class _Execution:

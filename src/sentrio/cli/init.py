@@ -16,9 +16,10 @@ import anyio
 from sentrio.async_core.background import default_backend
 from sentrio.checkpoint.formats.table import visible
 from sentrio.cli.naming import is_url, name_of
-from sentrio.validation.profile import Profile, Suggestion, profile, proven, suggestions
+from sentrio.validation.profile import Profile, profile
 from sentrio.validation.sources.base import Source
 from sentrio.validation.sources.files import make_source
+from sentrio.validation.suggestions import Suggestion, proven, suggestions
 
 # Words that mean themselves without quotes, which numbers, booleans and null do not.
 _PLAIN = re.compile(r"(?!(?i:null|true|false)\b)[A-Za-z][A-Za-z0-9_]*")

@@ -19,14 +19,15 @@ import polars as pl
 from sentrio._options import known_options
 from sentrio.errors import OptionValueError, RunningLoopError, UnknownOptionError
 from sentrio.validation._examples import example_values
+from sentrio.validation.measuring import ROW
 from sentrio.validation.metrics import Metric, ScanMetric
-from sentrio.validation.plan import ROW, SampleOptions
 from sentrio.validation.report import CheckOutcome, CheckResult, ValidationReport
 from sentrio.validation.run import Validation
+from sentrio.validation.samples import SampleOptions
 from sentrio.validation.sources.frames import FrameSource
 from sentrio.validation.validators import RowRule, StatisticRule, Validator, make_validator
-from sentrio.validation.validators._base import ColumnRule
-from sentrio.validation.validators._base import StatisticRule as ColumnStatistic
+from sentrio.validation.validators._rules import ColumnRule
+from sentrio.validation.validators._rules import StatisticRule as ColumnStatistic
 
 _MOST_ROWS = 30
 _NULL_SHARE = 0.15

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import polars as pl
 
-from sentrio.validation.plan import ROW, MorselResult
+from sentrio.validation.measuring import ROW, MorselResult
 from sentrio.validation.sources.base import Morsel
 from sentrio.validation.values import python_rows
 

@@ -111,7 +111,7 @@ class SplitResult:
         return cls(**{field.name: data[field.name] for field in attrs.fields(cls) if field.name in data})
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class ValidationReport:
     """What all checks of one validation found, in the order of their definition."""
 
@@ -120,6 +120,11 @@ class ValidationReport:
     rows_scanned: int = 0  #: rows that were read
     complete: bool = False  #: false after fail-fast, a timeout, a cancellation, or an error of the source
     duration_ms: float = 0.0
+
+    def __repr__(self) -> str:
+        # Short and without samples: asyncio writes the result of its main task in full, and debuggers log it.
+        checks = f"checks={len(self.checks)}, failed={len(self.failed)}, errors={len(self.errors)}"
+        return f"<{type(self).__name__} {checks}, rows_scanned={self.rows_scanned}, complete={self.complete}>"
 
     @property
     def passed(self) -> bool:

@@ -6,7 +6,7 @@ __all__ = ("Progress", "Validation")
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -23,16 +23,18 @@ from sentrio.errors import SourceError, suggestion
 from sentrio.validation.cuts import Learnt
 from sentrio.validation.engines.threads import Interrupted, MorselSize, in_thread, run_morsels
 from sentrio.validation.facts import Known
+from sentrio.validation.findings import Findings
 from sentrio.validation.lookup import Wanted
-from sentrio.validation.outcomes import UNEVALUATED, error_of, result_of
-from sentrio.validation.plan import Broken, Frame, MorselResult, Phase, Plan, measure, read_columns
-from sentrio.validation.report import CheckResult, Severity, ValidationReport
+from sentrio.validation.measuring import Frame, MorselResult, measure, measured, read_columns
+from sentrio.validation.phases import Phase
+from sentrio.validation.plan import Plan
+from sentrio.validation.report import Severity, ValidationReport
 from sentrio.validation.samples import Row, SampleOptions
 from sentrio.validation.sources.base import Description, Morsel, ReadAsText, Reader, Source
 from sentrio.validation.sources.files import make_source
 from sentrio.validation.split import SLICE_BYTES, SLICE_ROWS, Splitter
 from sentrio.validation.validators import Validator
-from sentrio.validation.validators._base import Check, Gather, Verdict
+from sentrio.validation.validators._base import Gather
 from sentrio.validation.wording import first_line
 
 # A frame below both bounds is checked in less time than a worker thread needs to begin.
@@ -76,23 +78,17 @@ class Validation:
     split: Splitter | None = None  #: writes valid and failing rows
 
     _description: Description | None = attrs.field(default=None, init=False)
-    _plan: Plan | None = attrs.field(default=None, init=False)
-    _phase: Phase = attrs.field(factory=Phase, init=False)
+    _found: Findings = attrs.field(init=False)
     _number: int = attrs.field(default=0, init=False)
-    _states: list[list[Any]] = attrs.field(factory=list, init=False)
-    _values: dict[str, dict[str, Any]] = attrs.field(factory=dict, init=False)
-    _samples: dict[str, list[Row]] = attrs.field(factory=dict, init=False)
-    _sampled: set[str] = attrs.field(factory=set, init=False)
-    _errors: dict[str, str] = attrs.field(factory=dict, init=False)
-    _references: dict[Any, dict[str, Any] | str] = attrs.field(factory=dict, init=False)
-    _unreadable: dict[str, str] = attrs.field(factory=dict, init=False)  # check id -> why its reference is none
-    _failed: list[str] = attrs.field(factory=list, init=False)
     _rows: int = attrs.field(default=0, init=False)
-    _scanned: int = attrs.field(default=0, init=False)
-    _complete: bool = attrs.field(default=False, init=False)
+    _references: dict[Any, dict[str, Any] | str] = attrs.field(factory=dict, init=False)
     _stopped: bool = attrs.field(default=False, init=False)
     _started: float = attrs.field(factory=time.perf_counter, init=False)
     _splitting: bool = attrs.field(default=False, init=False)  # in the pass that runs
+
+    @_found.default
+    def _nothing(self) -> Findings:
+        return Findings(self.samples)
 
     async def run(self) -> None:
         """Read the source and measure everything.
@@ -105,16 +101,18 @@ class Validation:
                 await self._run()
             except ReadAsText:
                 self.source = self.source.as_text()
-                self._reset()
+                self._found.turn_to(Phase())
+                self._found, self._number = self._nothing(), 0
                 await self._run()
         except Interrupted:
             raise SourceError(self.source.label, "not read to its end: a SIGINT broke off what Polars did") from None
         finally:
-            self._phase.close()
+            phase = self._found.phase
+            phase.close()
             if self.split is not None:
                 self.split.close()
-            if self._phase.needs_free:
-                await clean_up(self._phase.free, seconds=_FREEING_SECONDS)
+            if phase.needs_free:
+                await clean_up(phase.free, seconds=_FREEING_SECONDS)
             await self._close(self.source)
 
     async def _close(self, opened: Source | Reader) -> None:
@@ -123,74 +121,60 @@ class Validation:
         else:
             opened.close()
 
-    def _reset(self) -> None:
-        for kept in (self._states, self._values, self._samples, self._sampled, self._errors, self._failed):
-            kept.clear()
-        self._unreadable.clear()
-        self._number = self._scanned = 0
-
     async def _run(self) -> None:
-        await self._steps(self.source.prepare())
-        if self.source.instant:
-            description = self.source.describe()
-        else:
-            description = await in_thread(_guarded, self.source, self.source.describe, again=True)
-        self._description = description
-        self._plan = self._make_plan(description)
-        logger.debug(
-            "%s columns, %s rows, %s checks", len(description.schema), description.rows, len(self._plan.checks)
-        )
-        self._check_columns(self._plan)
-        phase = self._plan.first.begin(description.rows)
+        await self._steps(self._described())
+        description = self._description
+        assert description is not None
+        found = self._found
+        plan = found.plan = _guarded(self.source, partial(self._make_plan, description))
+        logger.debug("%s columns, %s rows, %s checks", len(description.schema), description.rows, len(plan.checks))
+        self._check_columns(plan)
+        phase = plan.first.begin(description.rows)
         if phase.places:
             await self._steps(self.source.study(phase.columns if self.split is None else description.schema))
         if self.split is not None and phase.places:
             # To its end, whatever happens meanwhile: a thread that was left behind would leave its files behind.
-            begin = partial(self.split.begin, self._plan, self.source.label, self.validators)
+            begin = partial(self.split.begin, plan, self.source.label, self.validators)
             await call_sync(begin, abandon_after=None)
             self._splitting = not self.split.needs_keys
         while phase.places:
             await self._pass(phase)
             if self._stopped:
                 return
-            await self._finish(phase)
+            await self._finish()
             await self._refer(phase)
-            phase = self._follow_up(phase)
+            phase = found.follow_up(self.where)
             self._splitting = False  # the first pass has seen every row
         await self._look_up()
-        if self._plan.first.places:  # else nothing could be evaluated, so nothing was read
+        if plan.first.places:  # else nothing could be evaluated, so nothing was read
             if self.split is not None and self.split.needs_keys:
                 await self._split_by_keys(self.split)
             await self._steps(self.source.verify())
-            self._complete = True
+            found.complete = True
             if self.split is not None:
-                broken = {**self._errors, **self._unreadable}
-                await self.split.finish(self.source.label, broken, discreet=self.samples.discreet)
+                await self.split.finish(self.source.label, found.broken, discreet=self.samples.discreet)
 
     async def _split_by_keys(self, split: Splitter) -> None:
         """Read once for the values that repeat, and once to write the rows."""
-        assert self._plan is not None
-        judging = set(split.judging)
-        if judging & {*self._errors, *self._unreadable}:
+        found, judging = self._found, set(split.judging)
+        if judging & found.broken.keys():
             return
         keys = Phase()
-        for check_id, metrics in split.key_metrics(self._values).items():
-            keys.add(self._plan.by_id[check_id], metrics, self.where)
+        for check_id, metrics in split.key_metrics(found.values).items():
+            keys.add(found.plan.by_id[check_id], metrics, self.where)
         if keys.places:
             await self._pass(keys)
-            await self._finish(keys)
-        if not judging & set(self._errors):
-            split.learn_keys(self._values)
+            await self._finish()
+        if not judging & found.errors.keys():
+            split.learn_keys(found.values)
             self._splitting = True
             await self._pass(Phase())
             self._splitting = False
-        self._turn_to(Phase())
+        found.turn_to(Phase())
 
-    def _turn_to(self, phase: Phase) -> None:
-        if phase is not self._phase:
-            self._phase.close()
-            self._phase.free()  # of what could not be measured; the rest was given back when it was done
-        self._phase, self._states = phase, []
+    def _described(self) -> Iterator[None]:
+        yield from self.source.prepare()
+        self._description = self.source.describe()
 
     def _make_plan(self, description: Description) -> Plan:
         key = (tuple(description.schema.items()), tuple(description.hidden))
@@ -224,16 +208,20 @@ class Validation:
 
     async def _pass(self, phase: Phase) -> None:
         assert self._description is not None
-        self._turn_to(phase)
+        self._found.turn_to(phase)
         self._rows = 0
         self._number += 1
         # A rule that asks for another pass says so by a `follow_up` of its own, one that finds rows by a `sample`.
-        rules = [type(check.rule) for check in self._plan.checks if check.id in phase.places] if self._plan else []
+        rules = [type(check.rule) for check in self._found.plan.checks if check.id in phase.places]
         keys = self.samples.key_columns and self.samples.most
         self.source.read_again = (self.split is not None and self.split.needs_keys) or any(
             rule.follow_up is not Validator.follow_up or (keys and rule.sample is not Validator.sample)
             for rule in rules
         )
+        known = None if self._splitting else self.source.known()
+        if known is not None and (result := measured(phase, known, self.samples)) is not None:
+            self._merge(None, result)
+            return
         schema = self._description.schema
         # What is split is read as a whole.
         reads = (lambda known: schema) if self._splitting else partial(read_columns, phase)
@@ -268,7 +256,7 @@ class Validation:
                 fixed = max(1, min(SLICE_ROWS, int(SLICE_BYTES / (weight or 1))))
             size = MorselSize(fixed=fixed, bytes_per_row=weight, unit=reader.unit)
             if weight:
-                size.most_bytes *= weight / (weight + self._phase.working_bytes)
+                size.most_bytes *= weight / (weight + self._found.phase.working_bytes)
             settle = self.split.write if self.split is not None and self._splitting else None
             await run_morsels(reader, work, merge, size=size, in_flight=self.in_flight, settle=settle)
         finally:
@@ -292,73 +280,38 @@ class Validation:
                 rows=morsel.rows,
                 first_row=morsel.first_row,
                 options=self.samples,
-                sampled=self._sampled,
+                sampled=self._found.sampled,
                 known=morsel.known,
                 learnt=learnt,
             ),
         )
 
-    def _merge(self, morsel: Morsel, result: MorselResult) -> bool:
+    def _merge(self, morsel: Morsel | None, result: MorselResult) -> bool:
         """Merge what was measured on the next morsel; return whether to stop."""
-        self._errors.update({check: self.source.tell(problem) for check, problem in result.errors.items()})
+        result.errors = {check: self.source.tell(problem) for check, problem in result.errors.items()}
         if result.part is not None and self.split is not None:
             self.split.take(result.part)
-        if not self._states:
-            self._states = result.states
-        else:
-            for group, (mine, others) in zip(
-                self._phase.groups, zip(self._states, result.states, strict=True), strict=True
-            ):
-                for i, metric in enumerate(group.metrics):
-                    broken = isinstance(mine[i], Broken) or isinstance(others[i], Broken)
-                    mine[i] = Broken() if broken else metric.merge(mine[i], others[i])
-        for check_id, rows in result.samples.items():
-            kept = self._samples.setdefault(check_id, [])
-            kept += rows[: self.samples.most - len(kept)]
-            if len(kept) >= self.samples.most:
-                self._sampled.add(check_id)
+        self._found.merge(result, first_pass=self._number == 1)
         self._rows += result.rows
-        if self._number == 1:
-            self._scanned += result.rows
         return self._look()
 
     def _look(self) -> bool:
         """Find checks that have failed for certain; tell whether that ends the run."""
-        assert self._plan is not None
         if self.on_progress is None and self.fail_fast is None:
             return False
-        failed = set(self._failed)
-        for check in self._plan.checks:
-            if check.id in failed or check.id not in self._phase.places or check.id in self._errors:
-                continue
-            if check.rule.certain(check, self._current(check)):
-                self._failed.append(check.id)
-                if self.fail_fast is not None and check.rule.severity.rank >= self.fail_fast.rank:
-                    self._stopped = True
+        for check in self._found.newly_failed():
+            if self.fail_fast is not None and check.rule.severity.rank >= self.fail_fast.rank:
+                self._stopped = True
         if self.on_progress is not None:
             total = self._description.rows if self._description else None
-            self.on_progress(Progress(self._rows, total, tuple(self._failed), self._number))
+            self.on_progress(Progress(self._rows, total, tuple(self._found.failed), self._number))
         return self._stopped
 
-    def _current(self, check: Check) -> dict[str, Any]:
-        """Return the values of the metrics of a check as they are now."""
-        values = dict(self._values.get(check.id, {}))
-        if self._states:
-            for name, (group, place) in self._phase.places.get(check.id, {}).items():
-                state = self._states[group][place]
-                values[name] = self._phase.groups[group].metrics[place].finish(state)
-        return values
-
-    async def _finish(self, phase: Phase) -> None:
+    async def _finish(self) -> None:
         """Do the work that follows the last morsel, and keep the values."""
-        assert self._plan is not None
-        for group, states in zip(phase.groups, self._states, strict=True):
-            for metric, state in zip(group.metrics, states, strict=True):
-                if not isinstance(state, Broken):
-                    await self._work(metric.work(state))
-        for check_id in phase.places:
-            if check_id not in self._errors:
-                self._values[check_id] = self._current(self._plan.by_id[check_id])
+        for steps in self._found.work():
+            await self._work(steps)
+        self._found.keep()
 
     async def _work(self, steps: Iterator[None]) -> None:
         done = object()
@@ -370,11 +323,10 @@ class Validation:
 
     async def _refer(self, phase: Phase) -> None:
         """Read the other data that checks compare with, as often as they ask."""
-        assert self._plan is not None
-        for check in self._plan.checks:
-            if check.id not in phase.places or check.id in self._errors:
+        for check in self._found.plan.checks:
+            if check.id not in phase.places or check.id in self._found.errors:
                 continue
-            values = self._values[check.id]
+            values = self._found.values[check.id]
             while wanted := check.rule.refer(check, values):
                 found = self._references.get((id(check.rule), wanted))
                 if found is None:
@@ -385,7 +337,7 @@ class Validation:
                 if not isinstance(found, str) and (problem := wanted.refuses(found["dtype"])):
                     found = problem
                 if isinstance(found, str):
-                    self._unreadable[check.id] = found
+                    self._found.unreadable[check.id] = found
                     break
                 values["reference"] = {**values.get("reference", {}), **found}
 
@@ -395,20 +347,18 @@ class Validation:
             await self.run()
         except SourceError as exc:
             return f"the reference can not be read: {exc}"
-        assert self._plan is not None
-        (check,) = self._plan.checks[:1]
-        result = self._result(check)
-        return self._values[check.id] if result.passed else f"the reference can not be used: {result.message}"
+        (check,) = self._found.plan.checks[:1]
+        result = self._found.result(check)
+        return self._found.values[check.id] if result.passed else f"the reference can not be used: {result.message}"
 
     async def _look_up(self) -> None:
         """Read the key columns of rows that rules found themselves, where no filter can find them again."""
-        assert self._plan is not None
         keys, most = self.samples.key_columns, self.samples.most
         if not keys or not most:
             return
         found: dict[str, list[Row]] = {}
-        for check in self._plan.checks:
-            if (values := self._values.get(check.id)) and check.id not in self._samples:
+        for check in self._found.plan.checks:
+            if (values := self._found.values.get(check.id)) and check.id not in self._found.samples:
                 found[check.id] = list(islice(check.rule.sample(check, values), most))
         wanted = Wanted({row for rows in found.values() for row, _ in rows}, keys)
         if not wanted.rows:
@@ -418,50 +368,12 @@ class Validation:
         await self._read(lambda morsel: look(partial(wanted.look, morsel)), wanted.take, None)
         for check_id, rows in found.items():
             if rows:
-                self._samples[check_id] = [(row, {**wanted.cells.get(row, {}), **cells}) for row, cells in rows]
-
-    def _follow_up(self, phase: Phase) -> Phase:
-        assert self._plan is not None
-        following = Phase()
-        for check in self._plan.checks:
-            if check.id in phase.places and check.id not in self._errors and check.id not in self._unreadable:
-                metrics = check.rule.follow_up(check, self._values[check.id])
-                if metrics:
-                    following.add(check, metrics, self.where)
-        self._turn_to(following)
-        return following
+                self._found.samples[check_id] = [(row, {**wanted.cells.get(row, {}), **cells}) for row, cells in rows]
 
     def report(self) -> ValidationReport:
         """Return what is known now."""
         rows = self._description.rows if self._description else None
-        if rows is None and self._complete:
-            rows = self._scanned
-        return ValidationReport(
-            checks=tuple(map(self._result, self._plan.checks)) if self._plan else (),
-            row_count=rows,
-            rows_scanned=self._scanned,
-            complete=self._complete,
-            duration_ms=round((time.perf_counter() - self._started) * 1000, 3),
-        )
-
-    def _result(self, check: Check) -> CheckResult:
-        values = self._values.get(check.id, {}) if self._complete else self._current(check)
-        found = self._samples.get(check.id, ())
-        return result_of(check, values, self.samples, found, self._unjudged(check, values))
-
-    def _unjudged(self, check: Check, values: Mapping[str, Any]) -> Verdict | None:
-        """Return why a check can not be judged now; ``None``: it can."""
-        if problem := check.problem or self._unreadable.get(check.id):
-            return error_of(problem, self.samples)
-        if (problem := self._errors.get(check.id)) is not None:
-            hidden = "it could not be evaluated on some rows (the reason may show values, which are hidden)"
-            return error_of(hidden if self.samples.discreet else problem, self.samples)
-        # A check that waits for another pass knows only a part, and that part must not be judged.
-        unfinished = not self._complete and (check.id not in self._values or check.id in self._phase.places)
-        undecided = check.rule.needs_all_rows and check.id not in self._failed
-        if not values or (unfinished and (undecided or not self._scanned)):
-            return UNEVALUATED
-        return None
+        return self._found.report(rows, time.perf_counter() - self._started)
 
 
 def _guarded(source: Source, function: Callable[[], T]) -> T:

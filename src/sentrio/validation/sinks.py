@@ -74,10 +74,13 @@ class _NdjsonSink(Sink):
 
     @staticmethod
     def refuses(dtype: pl.DataType) -> bool:
-        inner = getattr(dtype, "inner", None)
-        fields = [field.dtype for field in getattr(dtype, "fields", ())]
-        below = [each for each in (inner, *fields) if each is not None]
-        return isinstance(dtype, pl.Binary | pl.Object) or any(map(_NdjsonSink.refuses, below))
+        return isinstance(dtype, pl.Binary | pl.Object) or any(map(_NdjsonSink.refuses, _below(dtype)))
+
+
+def _below(dtype: pl.DataType) -> list[pl.DataType]:
+    """Return the types that a nested one holds."""
+    inner = getattr(dtype, "inner", None)
+    return [each for each in (inner, *(field.dtype for field in getattr(dtype, "fields", ()))) if each is not None]
 
 
 @attrs.define(eq=False)
@@ -113,6 +116,12 @@ class _ParquetSink(Sink):
         for _ in range(count):
             at = _moved(footer, at, _ROW_GROUP, _Move(shift, self.groups), self.described)
             self.groups += 1
+
+    @staticmethod
+    def refuses(dtype: pl.DataType) -> bool:
+        # It has no columns for the fields of a struct without any.
+        empty = isinstance(dtype, pl.Struct) and not dtype.fields
+        return empty or isinstance(dtype, pl.Object) or any(map(_ParquetSink.refuses, _below(dtype)))
 
     def finish(self) -> None:
         out, last = bytearray(), 0
@@ -220,7 +229,6 @@ def sink_problem(path: str, schema: Mapping[str, pl.DataType]) -> str:
     cls = SUFFIXES[Path(path).suffix.lower()]
     for name, dtype in schema.items():
         if cls.refuses(dtype):
-            return (
-                f"column {name!r} is {dtype}, which a {Path(path).suffix} file can not hold; write .parquet instead"
-            )
+            instead = "" if _ParquetSink.refuses(dtype) else "; write .parquet instead"
+            return f"column {name!r} is {dtype}, which a {Path(path).suffix} file can not hold{instead}"
     return ""

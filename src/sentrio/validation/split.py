@@ -10,7 +10,7 @@ __all__ = ("CHECKS_COLUMN", "ROW_COLUMN", "SLICE_BYTES", "SLICE_ROWS", "Split", 
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,14 +23,16 @@ from sentrio.async_core._atomic import Replacement
 from sentrio.async_core._thread_steps import GRACE_SECONDS
 from sentrio.errors import OptionValueError, SourceError
 from sentrio.validation.engines.threads import in_thread
-from sentrio.validation.external import copied
-from sentrio.validation.metrics import Matching, Metric, ScanMetric
-from sentrio.validation.plan import ROW, Plan
+from sentrio.validation.judges import Judge, RepeatedKeys
+from sentrio.validation.measuring import ROW
+from sentrio.validation.metrics import Matching, Metric
+from sentrio.validation.plan import Plan
 from sentrio.validation.report import Severity, SplitResult
 from sentrio.validation.sinks import SUFFIXES, Sink, make_sink, sink_problem
+from sentrio.validation.sources.base import UNREADABLE
 from sentrio.validation.targets import clash
-from sentrio.validation.validators._base import Check, Tolerance, Validator, as_severity
-from sentrio.validation.validators._repeats import Marks
+from sentrio.validation.validators._base import Check, Validator, as_severity
+from sentrio.validation.validators._rules import Tolerance
 from sentrio.validation.validators.references import ForeignKey
 from sentrio.validation.validators.uniqueness import Unique, compared
 from sentrio.validation.wording import first_line
@@ -58,6 +60,10 @@ def _output(owner: Any, field: attrs.Attribute[Any], value: Any) -> None:
     if not isinstance(value, str) or Path(value).suffix.lower() not in SUFFIXES:
         problem = f"{field.name} must be a path that ends in one of {', '.join(SUFFIXES)}, got {value!r}"
         raise OptionValueError("split", field.name, problem)
+    _is_local(owner, field, value)
+
+
+_is_local = options.local_path()
 
 
 @attrs.frozen
@@ -112,76 +118,6 @@ class SplitTargets:
 
 
 @attrs.define(eq=False)
-class _Keys:
-    """Values that may repeat, with how often they do, one frame for each morsel; then those that do repeat."""
-
-    counts: list[pl.DataFrame]
-    repeated: pl.DataFrame | None = None
-
-
-@attrs.frozen(eq=False)
-class _RepeatedKeys(ScanMetric):
-    """The values that occur more than once, exactly; without marks there are none."""
-
-    columns: tuple[str, ...]
-    nulls_equal: bool
-    marks: Marks | None
-
-    def scan(self, frame: pl.LazyFrame, row_index: str) -> _Keys:
-        rows = frame.select(self.columns)
-        if not self.marks:
-            return _Keys([rows.head(0).select(pl.all(), pl.lit(0, pl.UInt32).alias(row_index)).collect()])
-        found = self.marks.repeating(rows, self.columns, nulls_equal=self.nulls_equal)
-        counts = [some.group_by(self.columns).agg(pl.len().alias(row_index)) for some in found]
-        return _Keys([copied(pl.concat(counts))[0]])
-
-    def merge(self, earlier: _Keys, later: _Keys) -> _Keys:
-        earlier.counts += later.counts
-        return earlier
-
-    def work(self, state: _Keys) -> Iterator[None]:
-        yield
-        counts = pl.concat(state.counts)
-        state.counts.clear()
-        yield
-        count = pl.col(counts.columns[-1])
-        repeated = counts.group_by(self.columns).agg(count.sum()).filter(count > 1)
-        state.repeated = repeated.select(repeated.columns[:-1])
-
-    def finish(self, state: _Keys) -> pl.DataFrame | None:
-        return state.repeated
-
-
-@attrs.define(eq=False)
-class _Judge:
-    """How one check judges rows: by an expression, or by the values that repeat."""
-
-    check: Check
-    condition: pl.Expr | None  #: the rows that the check is about; ``None``: all
-    fails: pl.Expr | None
-    keys: pl.DataFrame | None = None
-    later: pl.Expr | None = None  #: as ``fails``, known once all rows were read
-
-    @property
-    def flag(self) -> pl.Expr | None:
-        """An expression that tells of each row whether it fails; ``None`` if no expression can."""
-        told = self.later if self.fails is None else self.fails
-        if told is None:
-            return None
-        fails = told.fill_null(False)
-        return fails if self.condition is None else fails & self.condition.fill_null(False)
-
-    def among_keys(self, rows: pl.DataFrame) -> pl.Series:
-        """Tell of each row whether it has one of the values that repeat."""
-        assert self.keys is not None
-        rule = self.check.rule
-        assert isinstance(rule, Unique)
-        about = rows if self.condition is None else rows.filter(self.condition)
-        found = about.join(self.keys, on=self.keys.columns, how="semi", nulls_equal=rule.nulls_equal)[ROW]
-        return rows[ROW].is_in(found.implode())
-
-
-@attrs.define(eq=False)
 class _Output:
     """One file on its way."""
 
@@ -220,8 +156,9 @@ class Splitter:
     """One split of one run. Whatever happens, :meth:`close` leaves either both files whole or nothing."""
 
     targets: SplitTargets
-    _judges: list[_Judge] = attrs.field(factory=list, init=False)
+    _judges: list[Judge] = attrs.field(factory=list, init=False)
     _plan: Plan | None = attrs.field(default=None, init=False)
+    _label: str = attrs.field(default="", init=False)
     _texts: dict[str, pl.Expr] = attrs.field(factory=dict, init=False)  #: of columns that were read as text and cast
     _outputs: dict[str, _Output] = attrs.field(factory=dict, init=False)
     _folders: list[Path] = attrs.field(factory=list, init=False)
@@ -237,7 +174,7 @@ class Splitter:
         :raises SourceError: if the split can not be done
         """
         self.close()
-        self._plan, self.problem = plan, ""
+        self._plan, self._label, self.problem = plan, label, ""
         self._counts = {"valid": 0, "failing": 0}
         self._judges, self._texts = [], {}
         for check in plan.checks:
@@ -263,9 +200,9 @@ class Splitter:
         if check.problem:
             self.problem = self.problem or f"check {check.id!r} could not be evaluated"
         elif check.passes is not None:
-            self._judges.append(_Judge(check, _condition(check.rule.where), ~check.passes))
+            self._judges.append(Judge(check, _condition(check.rule.where), ~check.passes))
         elif isinstance(check.rule, Unique | ForeignKey):
-            self._judges.append(_Judge(check, _condition(check.rule.where), None))
+            self._judges.append(Judge(check, _condition(check.rule.where), None))
         elif isinstance(check.rule, Tolerance):
             problem = f"split: check {check.id!r} can not tell of one row whether it fails"
             raise SourceError(label, f"{problem}; give the split a `severity` above that of the check")
@@ -295,7 +232,7 @@ class Splitter:
             rule = judge.check.rule
             if isinstance(rule, Unique):
                 marks = values[judge.check.id]["hashes"]
-                wanted[judge.check.id] = {"keys": _RepeatedKeys(compared(judge.check), rule.nulls_equal, marks)}
+                wanted[judge.check.id] = {"keys": RepeatedKeys(compared(judge.check), rule.nulls_equal, marks)}
         return wanted
 
     def learn_keys(self, values: Mapping[str, Mapping[str, Any]]) -> None:
@@ -310,7 +247,7 @@ class Splitter:
             counted = (judge.check.rule.follow_up(judge.check, again) or {}).get("failed")
             judge.later = counted.condition if isinstance(counted, Matching) else pl.lit(False)
 
-    def _keyed(self) -> list[_Judge]:
+    def _keyed(self) -> list[Judge]:
         return [judge for judge in self._judges if judge.fails is None]
 
     @property
@@ -387,7 +324,7 @@ class Splitter:
         async with self._writing:
             for output in self._outputs.values():
                 if output.is_due:
-                    await in_thread(output.write, output.taken(), grace=GRACE_SECONDS)
+                    await in_thread(self._write, output, output.taken(), grace=GRACE_SECONDS)
 
     async def finish(self, label: str, errors: Mapping[str, str], *, discreet: bool) -> None:
         """Write the rest, and give both files their names; after that there is no cancellation any more.
@@ -401,22 +338,33 @@ class Splitter:
         if problem:
             said = "some rows could not be judged" if discreet else problem
             raise SourceError(label, f"split: nothing was written, since {said}")
-        await in_thread(self._seal, label, grace=GRACE_SECONDS)
+        await in_thread(self._seal, grace=GRACE_SECONDS)
         # Nothing awaits between the two files, and nothing between them and the end of the run.
         self._put_in_place(label)
 
-    def _seal(self, label: str) -> None:
+    def _write(self, output: _Output, frames: Sequence[pl.DataFrame]) -> None:
+        with self._blaming(output):
+            output.write(frames)
+
+    def _seal(self) -> None:
         """Write the rest, and see to it that both files are on the disk; blocks.
 
         :raises SourceError: if that fails
         """
         for output in self._outputs.values():
-            try:
+            with self._blaming(output):
                 output.write(output.taken())
                 output.sink.finish()
                 output.replacement.seal()
-            except OSError as exc:
-                raise SourceError(label, f"split: {output.path} can not be written: {exc.strerror or exc}") from exc
+
+    @contextmanager
+    def _blaming(self, output: _Output) -> Iterator[None]:
+        """Name the file that can not be written."""
+        try:
+            yield
+        except (OSError, *UNREADABLE) as exc:
+            said = getattr(exc, "strerror", None) or first_line(exc)
+            raise SourceError(self._label, f"split: {output.path} can not be written: {said}") from exc
 
     def _put_in_place(self, label: str) -> None:
         """Give both files their names, without a moment in between at which the run could be cancelled.

@@ -146,8 +146,10 @@ def _parameterised(text: str, owner: str, option: str) -> pl.DataType:
                 raise OptionValueError(owner, option, f"unknown type {name!r} in {text!r}{suggestion(name, known)}")
             case ast.Dict(keys=keys, values=values):
                 return {made(key): made(value) for key, value in zip(keys, values, strict=True) if key is not None}
-            case ast.List(elts=items) | ast.Tuple(elts=items):
+            case ast.List(elts=items):
                 return [made(item) for item in items]
+            case ast.Tuple(elts=items):
+                return tuple(made(item) for item in items)
             case ast.Constant(value=value):
                 return value
         raise ValueError(f"{ast.unparse(node)} has no place in a type")

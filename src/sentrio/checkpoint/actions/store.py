@@ -38,7 +38,7 @@ class StoreConfig(ActionConfig):
         with its name where that is lower-case letters, digits and ``_ . -``, else with a similar one of its own
     """
 
-    path: str = attrs.field(converter=_text_path, validator=options.text())
+    path: str = attrs.field(converter=_text_path, validator=options.local_path())
     format: str = attrs.field(default="json", validator=options.one_of(("json", "html")))
     partition_by: str | None = attrs.field(
         default=None, validator=options.optional(options.one_of(("date", "checkpoint")))

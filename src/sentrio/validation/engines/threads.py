@@ -16,7 +16,7 @@ from anyio import CapacityLimiter
 from anyio.lowlevel import RunVar
 
 from sentrio.async_core.threads import call_sync
-from sentrio.validation.plan import MorselResult
+from sentrio.validation.measuring import MorselResult
 from sentrio.validation.sources.base import CuttingReader, Morsel, Piece, Reader
 
 T = TypeVar("T")

@@ -167,6 +167,10 @@ class Source(ABC):
         """
         return iter(())
 
+    def known(self) -> Known | None:
+        """Return what was found out about all rows together, if that is quickly said."""
+        return None
+
     @abstractmethod
     def open(self, description: Description) -> Reader:
         """Begin a pass."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 __all__ = ("CsvSource",)
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,30 @@ from sentrio.validation.sources.csv_lines import count_fields
 from sentrio.validation.sources.options import SourceOptions
 from sentrio.validation.sources.scratch import PACKED, is_packed, no_zeros
 from sentrio.validation.sources.text import TOLD_BY, Batch, Batches, Part, Slab, TextSource
-from sentrio.validation.sources.typed import told_types
+from sentrio.validation.sources.typed import told_types, widened
 from sentrio.validation.wording import first_line
 
 # What Polars says of lines and quotes.
 _MALFORMED = ("could not parse", "found more fields", "CSV malformed", "specified in schema")
+# Polars infers types value by value. So few rows tell most columns, and the others are looked at in one sweep.
+_FEW = 100
+_PLAIN = {
+    pl.Int64(): "^-?[0-9]{1,18}$",
+    pl.Float64(): r"^-?[0-9]{1,18}(\.[0-9]+)?$",
+    pl.Boolean(): "^(true|false)$",
+}
+
+
+def _agree(told: Mapping[str, pl.DataType], head: pl.DataFrame) -> bool:
+    """Tell whether Polars would certainly infer the same types from all the first rows as from a few of them."""
+    for name, dtype in told.items():
+        column = head[name]
+        if dtype == pl.String:
+            if column[:_FEW].null_count() == len(column[:_FEW]):
+                return False  # nothing tells what it is
+        elif dtype not in _PLAIN or not column.str.contains(_PLAIN[dtype]).all():
+            return False
+    return True
 
 
 class CsvSource(TextSource):
@@ -44,6 +63,7 @@ class CsvSource(TextSource):
         self._separator = given.separator or ("\t" if tabs else ",")
         self._dialect = Dialect(self._parsed, self._separator, given.quote_char, given.has_header)
         self._doubtful: set[Any] = set()  # files in which a line may lack fields
+        self._too_few = False  # rows of the first file, to tell the types by
 
     def scan(self, path: Any, **more: Any) -> pl.LazyFrame:
         """Return a lazy frame of one file with the options given."""
@@ -66,8 +86,33 @@ class CsvSource(TextSource):
         if part is not path and head.height < TOLD_BY and len(part) < path.stat().st_size:
             head = self.scan(path).head(TOLD_BY).collect()
             part = path
-        told = self.scan(part, infer_schema=True, infer_schema_length=TOLD_BY).collect_schema()
+        if len(self.readable) > 1 and head.height < TOLD_BY:
+            self._too_few = True
+        told = self._inferred(part, _FEW)
+        if not isinstance(part, bytes) or self._dialect.mark in part or not _agree(told, head):
+            told = self._inferred(part, TOLD_BY)
         return told_types(self.label, told, head, self.options.schema)
+
+    def told_by_more(self) -> Iterator[None]:
+        """Tell the types of the columns from the first rows of several files."""
+        if not self._too_few:
+            return
+        heads: list[pl.DataFrame] = []
+        left = TOLD_BY
+        for paths in self.some_files():
+            if left <= 0:
+                break
+            heads.append(self.scan(paths).head(left).collect())
+            left -= heads[-1].height
+            yield
+        head = pl.concat(heads)
+        # Written anew, so that Polars infers the types from all of them as from one file.
+        told = pl.scan_csv(head.write_csv().encode(), infer_schema_length=TOLD_BY).collect_schema()
+        types = dict(zip(head.columns, told.dtypes(), strict=True))
+        self.types = widened(self.types, told_types(self.label, types, head, self.options.schema))
+
+    def _inferred(self, part: Any, rows: int) -> pl.Schema:
+        return self.scan(part, infer_schema=True, infer_schema_length=rows).collect_schema()
 
     def _beginning(self, path: Any, rows: int) -> Any:
         """Return the first bytes of a file, or its path where they do not suffice: Polars would read far more."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 __all__ = ("ExcelSource",)
 
 import logging
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,10 @@ from sentrio.validation.wording import first_line
 
 # The reader warns of columns without values, which have no type here either.
 logging.getLogger("fastexcel").addHandler(logging.NullHandler())
+
+
+# What Polars says of whole numbers that no integer holds: to Excel, all numbers are floats.
+_TOO_LARGE = re.compile(r"conversion from `f64` to `i64` failed in column '(.*)' for \d+ out of", re.DOTALL)
 
 
 class ExcelSource(Source):
@@ -59,21 +64,32 @@ class ExcelSource(Source):
     def _read(self, files: FileSet, path: Path) -> pl.DataFrame:
         sheet = self._given.sheet
         which: dict[str, Any] = {"sheet_name": sheet} if isinstance(sheet, str) else {"sheet_id": sheet or 1}
-        try:
-            # From all rows: the reader makes nulls of cells that do not fit the type of the first ones.
-            found: pl.DataFrame = pl.read_excel(
-                path, **which, has_header=self._given.has_header, infer_schema_length=None, raise_if_empty=False
-            )
-        except ModuleNotFoundError as exc:
-            problem = f"Excel files need {exc.name}; pip install 'sentrio[excel]'"
-            raise SourceError(self.label, problem) from exc
-        except (Exception, PanicException) as exc:  # the reader's errors have no common base that is public
-            raise files.error(path, f"not a readable Excel sheet: {first_line(exc)}") from exc
-        return found
+        floats: dict[str, Any] = {}
+        while True:
+            try:
+                # From all rows: the reader makes nulls of cells that do not fit the type of the first ones.
+                found: pl.DataFrame = pl.read_excel(
+                    path,
+                    **which,
+                    has_header=self._given.has_header,
+                    infer_schema_length=None,
+                    raise_if_empty=False,
+                    schema_overrides=floats,
+                )
+            except ModuleNotFoundError as exc:
+                problem = f"Excel files need {exc.name}; pip install 'sentrio[excel]'"
+                raise SourceError(self.label, problem) from exc
+            except (Exception, PanicException) as exc:  # the reader's errors have no common base that is public
+                column = _TOO_LARGE.search(str(exc))
+                if column is None or column[1] in floats:
+                    raise files.error(path, f"not a readable Excel sheet: {first_line(exc)}") from exc
+                floats[column[1]] = pl.Float64
+            else:
+                return found
 
     def _joined(self, files: FileSet) -> pl.DataFrame:
         try:
-            return pl.concat(self._sheets, how="vertical_relaxed")
+            return pl.concat(_alike(self._sheets), how="vertical_relaxed")
         except pl.exceptions.PolarsError as exc:
             raise SourceError(self.label, f"its files have columns of different types: {first_line(exc)}") from exc
 
@@ -95,6 +111,23 @@ class ExcelSource(Source):
     def verify(self) -> Iterator[None]:
         """Check that no file changed meanwhile."""
         return self._files.verify() if self._files is not None else iter(())
+
+
+def _alike(sheets: Sequence[pl.DataFrame]) -> list[pl.DataFrame]:
+    """Return the sheets with columns that can follow one another, as they would stand in one sheet.
+
+    A column without values has no type; times among what is none are text, which else would become numbers.
+    """
+    casts: list[dict[Any, Any]] = [{} for _ in sheets]
+    for name in sheets[0].columns:
+        empty = [sheet[name].null_count() == sheet.height for sheet in sheets]
+        kinds = {sheet.schema[name].is_temporal() for sheet, none in zip(sheets, empty, strict=True) if not none}
+        for cast, none in zip(casts, empty, strict=True):
+            if none:
+                cast[name] = pl.Null
+            elif len(kinds) > 1:
+                cast[name] = pl.String
+    return [sheet.cast(cast) for sheet, cast in zip(sheets, casts, strict=True)]
 
 
 def _as_given(sheet: pl.DataFrame, types: Mapping[str, pl.DataType]) -> list[pl.Expr]:

@@ -15,6 +15,7 @@ import polars as pl
 
 from sentrio._plugins import Registry
 from sentrio.errors import OptionValueError, SourceError
+from sentrio.validation.facts import Known
 from sentrio.validation.sources.base import Description, Reader, Source
 from sentrio.validation.sources.frames import FrameSource, LazySource, PandasSource, as_frame, is_pandas
 from sentrio.validation.sources.options import FORMATS, SUFFIXES, SourceOptions, format_of, suffix_of
@@ -92,7 +93,7 @@ class FileSet:
         """
         for number, (path, mark) in enumerate(zip(self.paths, self.marks, strict=True)):
             if self.mark(path) != mark:
-                raise SourceError(self.label, f"{path.name} changed while it was read; run the check again")
+                raise SourceError(self.label, f"{self.name(path)} changed while it was read; run the check again")
             if number % _IN_A_STEP == _IN_A_STEP - 1:
                 yield
 
@@ -102,11 +103,12 @@ class FileSet:
 
     def name(self, path: Any) -> str:
         """Return how messages call one of the files."""
-        return str(path.name)
+        # Files of partitions have the same name more often than not.
+        return str(path.name if path == self.root else path.relative_to(self.root))
 
     def display(self, path: Path) -> str:
         """Return how messages about one of the files begin: with nothing where there is only one."""
-        return "" if len(self.paths) == 1 else f"{path.name}: "
+        return "" if len(self.paths) == 1 else f"{self.name(path)}: "
 
     def error(self, path: Any, problem: str) -> SourceError:
         """Return the error for what is wrong with one of the files."""
@@ -145,9 +147,14 @@ def _plain_parts(path: Path) -> list[str]:
 
 
 def _is_data(path: Path, folder: Path) -> bool:
-    """Tell whether a file of a folder holds rows: what begins with a dot or an underscore is somebody's notes."""
+    """Tell whether a file of a folder holds rows: what begins with a dot or an underscore is somebody's notes.
+
+    So is what office programs put beside a file that is open.
+    """
     parts = path.relative_to(folder).parts
-    return not any(part[0] in "._" and "=" not in part for part in parts) and path.is_file()
+    if any(part[0] in "._" and "=" not in part for part in parts) or path.name.startswith("~$"):
+        return False
+    return path.is_file()
 
 
 def _os_problem(exc: Exception, path: Path, pattern: str) -> str:
@@ -293,6 +300,9 @@ class _FolderSource(Source):
 
     def study(self, columns: Collection[str]) -> Iterator[None]:
         return self.inner.study(columns)
+
+    def known(self) -> Known | None:
+        return self.inner.known()
 
     def open(self, description: Description) -> Reader:
         return self.inner.open(description)

@@ -7,6 +7,7 @@ __all__ = ("ParquetReader", "ParquetSource")
 from base64 import b64decode
 from bisect import bisect_right
 from collections.abc import Collection, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property, partial
 from itertools import accumulate
 from pathlib import Path
@@ -33,6 +34,8 @@ _MOST_UNPACKED = 300.0
 _VALUES_PER_FOOTER_BYTE = 16
 # A footer up to this size is read sooner than Polars answers two questions about the file.
 _SMALL_FOOTER = 8 * 2**10
+# The facts about so many row groups are brought together in no time.
+_FEW_GROUPS = 256
 # Files that are looked at in one step, and files that one query reads: few enough to be quick, and to have open.
 _FILES_AT_ONCE = 32
 
@@ -40,6 +43,16 @@ _FILES_AT_ONCE = 32
 def _scan(paths: Path | list[Path]) -> pl.LazyFrame:
     frame: pl.LazyFrame = pl.scan_parquet(paths, glob=False, hive_partitioning=False)
     return frame
+
+
+@contextmanager
+def _readable(found: FileSet, path: Path) -> Iterator[None]:
+    """Name the file in what Polars says of it."""
+    try:
+        yield
+    except (*UNREADABLE, ValueError) as exc:
+        problem = f"{found.display(path)}not a readable Parquet file: {first_line(exc)}"
+        raise SourceError(found.label, problem) from exc
 
 
 @attrs.define(eq=False)
@@ -291,17 +304,19 @@ class ParquetSource(Source):
         for number, path in enumerate(found.paths):
             if number % _FILES_AT_ONCE == 1:
                 yield
-            # Of many small files the footer tells at once what Polars would be asked for twice.
-            data = footer_bytes(path, _SMALL_FOOTER) if len(found.paths) > 1 else b""
-            footer = (yield from self._footer(data, path, self._schema, like)) if data and like is not None else None
-            if footer is not None and like is not None and footer.stored == like.stored:
-                self._files.append(ParquetFile(path, footer.rows))
-                self._files[-1].tell(footer)
-                continue
-            self._files.append(self._look(found, path))
-            if data and like is None:
-                like = yield from self._footer(data, path, self._schema)
-                self._files[-1].tell(like)
+            frame = None
+            footer = (yield from self._small_footer(path, like)) if like is not None else None
+            if footer is None or like is None or footer.stored != like.stored:
+                frame = self._look(found, path)
+                footer = footer or (yield from self._small_footer(path, None))
+            self._files.append(ParquetFile(path, self._rows(found, path, frame, footer), scanned=frame))
+            self._files[-1].tell(footer)
+            like = like or footer
+
+    def _small_footer(self, path: Path, like: Footer | None) -> Generator[None, None, Footer | None]:
+        """Read what tells sooner than Polars does how many rows there are, and what is in them."""
+        data = footer_bytes(path, _SMALL_FOOTER)
+        return (yield from self._footer(data, path, self._schema, like)) if data else None
 
     def _footer(
         self, data: bytes, path: Path, schema: Mapping[str, pl.DataType], like: Footer | None = None
@@ -313,19 +328,25 @@ class ParquetSource(Source):
             problem = f"{self._found.display(path)}not a readable Parquet file: {exc}"
             raise SourceError(self.label, problem) from None
 
-    def _look(self, found: FileSet, path: Path) -> ParquetFile:
+    def _look(self, found: FileSet, path: Path) -> pl.LazyFrame:
+        """Check that Polars can read a file, and that it has the columns of those before."""
         frame = _scan(path)
-        try:
+        with _readable(found, path):
             check_schema(b64decode(pl.read_parquet_metadata(path).get("ARROW:schema", ""), validate=True))
             schema = frame.collect_schema()
-            rows = frame.select(pl.len()).collect().item()
-        except (*UNREADABLE, ValueError) as exc:
-            problem = f"{found.display(path)}not a readable Parquet file: {first_line(exc)}"
-            raise SourceError(self.label, problem) from exc
         if self._files and dict(schema) != dict(self._schema):
             raise SourceError(self.label, f"{path.name} has other columns or types than {found.paths[0].name}")
         self._schema = schema
-        return ParquetFile(path, rows, scanned=frame)
+        return frame
+
+    @staticmethod
+    def _rows(found: FileSet, path: Path, frame: pl.LazyFrame | None, footer: Footer | None) -> int:
+        if footer is not None:
+            return footer.rows
+        assert frame is not None, "a file without a footer was looked at"
+        with _readable(found, path):
+            rows: int = frame.select(pl.len()).collect().item()
+        return rows
 
     def describe(self) -> Description:
         """Return what the footers said."""
@@ -344,6 +365,15 @@ class ParquetSource(Source):
                 worth = int(file.rows * len(schema) / _VALUES_PER_FOOTER_BYTE)
                 data = footer_bytes(file.path, max(worth, _SMALL_FOOTER))
                 file.tell((yield from self._footer(data, file.path, schema)))
+
+    def known(self) -> Known | None:
+        """Return what the footers tell of all files together, unless there is much of it."""
+        groups: list[RowGroup] = []
+        for file in self._files:
+            if file.groups is None or len(groups) + len(file.groups) > _FEW_GROUPS:
+                return None
+            groups += file.groups
+        return Known(self._schema, [(group, group.rows) for group in groups])
 
     def open(self, description: Description) -> Reader:
         """Begin a pass."""

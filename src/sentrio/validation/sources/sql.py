@@ -89,6 +89,8 @@ class SqlSource(Source):
         """
         self._busy = True
         try:
+            if self._closed:  # by a cancelled run that left this call behind
+                raise Unusable("the run has ended")
             return function(*args)
         except ReadAsText:
             raise

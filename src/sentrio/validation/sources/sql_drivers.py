@@ -24,6 +24,7 @@ from sentrio.validation.sources.arrow_stream import ArrowStream
 _ADBC = {"postgres": "postgresql", "grpc": "flightsql"}
 # Databases whose drivers fetch all the rows of a query that was not ended before they close its connection.
 _FETCH_ALL = {"mysql", "mariadb"}
+_STEPS = 100_000  # of SQLite's machine, less than a millisecond
 _IDENTIFIER = re.compile(r'"((?:[^"]|"")+)"|([^".]+)')
 
 
@@ -44,6 +45,8 @@ class Answer:
 class Driver(ABC):
     """One connection; its methods block, and are called by one thread at a time except for :meth:`interrupt`."""
 
+    _over = False
+
     @abstractmethod
     def ask(self, table: str | None, query: str | None) -> Answer:
         """Connect, and ask for the rows of a table or a query.
@@ -52,8 +55,16 @@ class Driver(ABC):
         """
 
     def interrupt(self) -> None:
-        """Have a call that runs in another thread end soon, if the driver can."""
-        return
+        """Have a call that runs in another thread end soon, if the driver can; nothing is asked any more."""
+        self._over = True
+
+    def _is_over(self) -> bool:
+        return self._over
+
+    def _go_on(self) -> None:
+        # An interrupt ends a query that runs, and is lost on one that is about to begin.
+        if self._over:
+            raise Unusable("the run ended before the query had begun")
 
     @abstractmethod
     def close(self) -> None:
@@ -111,6 +122,7 @@ class SqliteDriver(Driver):
         uri = f"{self.path.absolute().as_uri()}?mode=ro"
         # Used by one call at a time, but not always in the same thread.
         self._connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
+        self._connection.set_progress_handler(self._is_over, _STEPS)
         declared: dict[str, pl.DataType] = {}
         if table is not None:
             *schema, name = parts_of(table)
@@ -120,6 +132,7 @@ class SqliteDriver(Driver):
                 (name, *schema),
             )
             declared = {column: dtype for column, kind in found if (dtype := _affinity(kind)) is not None}
+        self._go_on()
         cursor = self._connection.execute(_statement(table, query))
         if cursor.description is None:
             raise Unusable("the query gives no rows; it must be a SELECT")
@@ -128,6 +141,7 @@ class SqliteDriver(Driver):
 
     def interrupt(self) -> None:
         """End a running query."""
+        super().interrupt()
         if (connection := self._connection) is not None:
             connection.interrupt()
 
@@ -162,11 +176,13 @@ class AdbcDriver(Driver):
         self._open.append(connection)
         cursor = connection.cursor()
         self._open.append(cursor)
+        self._go_on()
         cursor.execute(_statement(table, query))
         return Answer(stream=ArrowStream(cursor.fetch_arrow()))
 
     def interrupt(self) -> None:
         """End a running query."""
+        super().interrupt()
         for part in tuple(self._open):
             part.adbc_cancel()
 
@@ -191,7 +207,11 @@ class AlchemyDriver(Driver):
 
         self._engine = sqlalchemy.create_engine(self.url, poolclass=sqlalchemy.pool.NullPool)
         self._connection = self._engine.connect().execution_options(stream_results=True)
+        native = self._connection.connection.driver_connection
+        if (watch := getattr(native, "set_progress_handler", None)) is not None:
+            watch(self._is_over, _STEPS)
         quote = self._engine.dialect.identifier_preparer.quote_identifier
+        self._go_on()
         # As it is: SQLAlchemy's own text() takes `:name` in it for a parameter.
         result = self._connection.exec_driver_sql(_statement(table, query, quote))
         if not result.returns_rows:
@@ -209,6 +229,7 @@ class AlchemyDriver(Driver):
 
     def interrupt(self) -> None:
         """End a running query."""
+        super().interrupt()
         if (connection := self._connection) is None:
             return
         native = connection.connection.driver_connection

@@ -42,6 +42,8 @@ _LOOKED_AT = 2**16
 _MAGIC = 4
 # Opening so many takes about as long as anybody should wait for a cancellation.
 _FILES_IN_A_PIECE = 256
+# Above that, the engine that streams a query shares the threads better with those that parse the next pieces.
+_STREAMED_ROWS = 50_000
 # Files that are looked at in one step.
 _FILES_AT_ONCE = 16
 
@@ -104,6 +106,11 @@ class TextSource(Source):
             self.check_columns(path, real)
             if number % _FILES_AT_ONCE == 0:
                 yield
+        if len(self.readable) > 1:
+            try:
+                yield from self.told_by_more()
+            except UNREADABLE as exc:
+                yield from self.explained(exc)
 
     @property
     def _encoding(self) -> str:
@@ -154,7 +161,16 @@ class TextSource(Source):
 
     @abstractmethod
     def told(self) -> dict[str, pl.DataType]:
-        """Tell the types of the columns from the options and from the first rows."""
+        """Tell the types of the columns from the options and from the first rows of the first file."""
+
+    @abstractmethod
+    def told_by_more(self) -> Iterator[None]:
+        """Tell them from the first rows of several files, in short steps, where the first one has too few."""
+
+    def some_files(self) -> Iterator[list[Any]]:
+        """Return the files, a few together."""
+        for start in range(0, len(self.readable), _FILES_AT_ONCE):
+            yield self.readable[start : start + _FILES_AT_ONCE]
 
     @abstractmethod
     def check_columns(self, path: Any, real: Any) -> None:
@@ -332,7 +348,8 @@ class TextReader(CuttingReader):
         """Number the rows of the next piece; those that were read as text are cast when they are looked at."""
         morsels = []
         for part in frame.iter_slices(rows) if frame.height > rows else (frame,):
-            typed = cast_texts(part, self._source.types) if self._source.text else part
+            queried = part.lazy() if part.height > _STREAMED_ROWS else part
+            typed = cast_texts(part, self._source.types) if self._source.text else queried
             morsels.append(Morsel(self._index, self._row, part.height, typed))
             self._index += 1
             self._row += part.height

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-__all__ = ("TEXT", "FitsType", "cast_text", "cast_texts", "described", "is_cast", "told_types", "with_given")
+__all__ = (
+    "TEXT",
+    "FitsType",
+    "cast_text",
+    "cast_texts",
+    "described",
+    "is_cast",
+    "told_types",
+    "widened",
+    "with_given",
+)
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -13,7 +23,8 @@ import polars as pl
 from sentrio.errors import SourceError, suggestion
 from sentrio.validation.metrics import Count, Matching, Metric
 from sentrio.validation.sources.base import Description
-from sentrio.validation.validators._base import Check, RowRule
+from sentrio.validation.validators._base import Check
+from sentrio.validation.validators._rules import RowRule
 
 #: what stands before the name of a column in the name of the hidden one that holds its text
 TEXT = "__sentrio_text__"
@@ -85,6 +96,18 @@ def told_types(
     # A column without any value has no type yet, which is not the same as being text.
     types = {name: pl.Null() if head[name].null_count() == head.height else dtype for name, dtype in told.items()}
     return with_given(label, types, given, more=more)
+
+
+def widened(first: Mapping[str, pl.DataType], more: Mapping[str, pl.DataType]) -> dict[str, pl.DataType]:
+    """Return the types that several files tell: text among what the first one has as numbers makes no text of it.
+
+    :param first: types that the first file tells
+    :param more: types that it tells together with others
+    """
+    return {
+        name: first[name] if dtype == pl.String and first.get(name, pl.Null()) != pl.Null() else dtype
+        for name, dtype in more.items()
+    }
 
 
 def with_given(

@@ -48,8 +48,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from sentrio.errors import OptionValueError
-from sentrio.validation.validators._base import ColumnRule, RowRule, TableRule, Validator
+from sentrio.validation.validators._base import Validator
 from sentrio.validation.validators._registry import REGISTRY
+from sentrio.validation.validators._rules import ColumnRule, RowRule, TableRule
 from sentrio.validation.validators.conditions import Compare, Expression
 from sentrio.validation.validators.custom import StatisticRule, row_rule
 from sentrio.validation.validators.dates import DateRange, Freshness

@@ -8,6 +8,7 @@ import decimal
 import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from functools import cache
 from typing import Any
 
 import attrs
@@ -78,6 +79,7 @@ def _overflows(bound: float, dtype: pl.DataType) -> bool:
     return isinstance(dtype, pl.Float16 | pl.Float32) and not math.isfinite(pl.Series([bound]).cast(dtype).item())
 
 
+@cache
 def extremes_of(dtype: pl.DataType) -> tuple[int, int]:
     """Return the least and the greatest number of a type, counted in its smallest steps."""
     if isinstance(dtype, pl.Decimal):

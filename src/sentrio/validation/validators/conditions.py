@@ -14,7 +14,8 @@ from sentrio import _options as options
 from sentrio.errors import OptionValueError, suggestion
 from sentrio.validation.conditions import row_condition
 from sentrio.validation.metrics import Count, Matching, Present
-from sentrio.validation.validators._base import Check, Schema, Tolerance
+from sentrio.validation.validators._base import Check, Schema
+from sentrio.validation.validators._rules import Tolerance
 
 _OPERATORS = {"<": "lt", "<=": "le", "==": "eq", "!=": "ne", ">=": "ge", ">": "gt"}
 

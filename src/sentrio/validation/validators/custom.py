@@ -23,9 +23,11 @@ from sentrio.errors import OptionValueError, suggestion
 from sentrio.validation._examples import example_frame
 from sentrio.validation.metrics import Count, Metric, ScanMetric
 from sentrio.validation.report import CheckOutcome
-from sentrio.validation.validators._base import KINDS, Check, RowRule, Schema, Values, Verdict
-from sentrio.validation.validators._base import StatisticRule as ColumnStatistic
+from sentrio.validation.validators._base import Check, Schema, Values, Verdict
+from sentrio.validation.validators._kinds import KINDS
 from sentrio.validation.validators._registry import REGISTRY
+from sentrio.validation.validators._rules import RowRule
+from sentrio.validation.validators._rules import StatisticRule as ColumnStatistic
 from sentrio.validation.validators._signature import options_of
 from sentrio.validation.wording import first_line
 

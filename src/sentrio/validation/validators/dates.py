@@ -17,7 +17,8 @@ from sentrio.errors import OptionValueError
 from sentrio.validation.facts import UNKNOWN, Known, Outside
 from sentrio.validation.metrics import Count, Matching, Metric
 from sentrio.validation.report import CheckOutcome
-from sentrio.validation.validators._base import Check, ColumnRule, RowRule, Values, Verdict
+from sentrio.validation.validators._base import Check, Values, Verdict
+from sentrio.validation.validators._rules import ColumnRule, RowRule
 from sentrio.validation.values import STEPS, moment_text
 
 Moment = dt.date | dt.datetime  # a datetime is timezone-aware, in UTC

@@ -11,7 +11,7 @@ import attrs
 import polars as pl
 
 from sentrio.validation.metrics import Count, Matching, Metric
-from sentrio.validation.validators._base import RowRule
+from sentrio.validation.validators._rules import RowRule
 
 
 @attrs.define(kw_only=True)

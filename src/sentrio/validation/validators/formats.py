@@ -16,7 +16,7 @@ import polars as pl
 
 from sentrio import _options as options
 from sentrio.validation.metrics import Count, Matching, Metric
-from sentrio.validation.validators._base import RowRule
+from sentrio.validation.validators._rules import RowRule
 from sentrio.validation.validators.text import as_text
 
 # RFC 5321's dot-string: what people have before the @.

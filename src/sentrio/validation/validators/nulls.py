@@ -14,7 +14,8 @@ from sentrio import _options as options
 from sentrio.validation import wording
 from sentrio.validation.metrics import Count, Metric, NullCount
 from sentrio.validation.report import CheckOutcome
-from sentrio.validation.validators._base import Check, ColumnRule, RowRule, Values, Verdict
+from sentrio.validation.validators._base import Check, Values, Verdict
+from sentrio.validation.validators._rules import ColumnRule, RowRule
 
 
 @attrs.define(kw_only=True)

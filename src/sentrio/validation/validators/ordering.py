@@ -12,7 +12,8 @@ import polars as pl
 
 from sentrio import _options as options
 from sentrio.validation.metrics import Count, ScanMetric
-from sentrio.validation.validators._base import Check, Tolerant, Values
+from sentrio.validation.validators._base import Check, Values
+from sentrio.validation.validators._rules import Tolerant
 from sentrio.validation.values import python_rows
 
 # Failing rows kept for the sample, which never shows more.

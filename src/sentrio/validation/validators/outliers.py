@@ -16,7 +16,8 @@ from sentrio.validation import wording
 from sentrio.validation.metrics import Count, Matching, Metric
 from sentrio.validation.ranks import quantile, rank_metrics, wanted_metrics
 from sentrio.validation.report import CheckOutcome, Severity
-from sentrio.validation.validators._base import Check, ColumnRule, Values, Verdict, as_severity
+from sentrio.validation.validators._base import Check, Values, Verdict, as_severity
+from sentrio.validation.validators._rules import ColumnRule
 
 # Tukey, "Exploratory Data Analysis" (1977): beyond three times the interquartile range a value is far out.
 _FAR = 3.0

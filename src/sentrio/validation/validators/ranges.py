@@ -16,8 +16,9 @@ from sentrio.errors import OptionValueError
 from sentrio.validation import wording
 from sentrio.validation.facts import Outside
 from sentrio.validation.metrics import Count, Matching, Max, Metric, Min
-from sentrio.validation.validators._base import RowRule, Values
+from sentrio.validation.validators._base import Values
 from sentrio.validation.validators._numbers import interval_of
+from sentrio.validation.validators._rules import RowRule
 
 _INCLUSIVE = ("both", "left", "right", "neither")
 

@@ -15,7 +15,8 @@ from sentrio import _options as options
 from sentrio.errors import OptionValueError, UnknownOptionError
 from sentrio.validation import wording
 from sentrio.validation.metrics import Count, FromSchema, Matching, Metric, ScanMetric
-from sentrio.validation.validators._base import Check, Reference, Tolerant, Values
+from sentrio.validation.validators._base import Check, Reference, Values
+from sentrio.validation.validators._rules import Tolerant
 
 # The distinct values of a reference are put in order in so many parts, each of them one short step.
 _PARTS = 64

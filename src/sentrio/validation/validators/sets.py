@@ -14,8 +14,10 @@ import polars as pl
 from sentrio.errors import OptionValueError
 from sentrio.validation import wording
 from sentrio.validation.metrics import Count, Matching, Metric
-from sentrio.validation.validators._base import Check, RowRule, Schema, fits
+from sentrio.validation.validators._base import Check, Schema
+from sentrio.validation.validators._kinds import fits
 from sentrio.validation.validators._numbers import members_of
+from sentrio.validation.validators._rules import RowRule
 
 _FEW = 8
 

@@ -15,7 +15,8 @@ from sentrio import _options as options
 from sentrio.validation import metrics as measured
 from sentrio.validation import wording
 from sentrio.validation.ranks import quantile, rank_metrics, wanted_metrics
-from sentrio.validation.validators._base import Check, StatisticRule, Values
+from sentrio.validation.validators._base import Check, Values
+from sentrio.validation.validators._rules import StatisticRule
 
 
 @attrs.define(kw_only=True)

@@ -16,7 +16,8 @@ from sentrio.validation import wording
 from sentrio.validation.metrics import Count, FromSchema, Metric
 from sentrio.validation.report import CheckOutcome
 from sentrio.validation.types import TypeName, parse_type_name
-from sentrio.validation.validators._base import Bounded, Check, ColumnRule, Schema, TableRule, Values, Verdict
+from sentrio.validation.validators._base import Check, Schema, Values, Verdict
+from sentrio.validation.validators._rules import Bounded, ColumnRule, TableRule
 
 
 @attrs.define(kw_only=True)

@@ -13,7 +13,8 @@ import polars as pl
 from sentrio import _options as options
 from sentrio.validation import wording
 from sentrio.validation.metrics import Count, Matching, Metric
-from sentrio.validation.validators._base import Bounded, RowRule, Schema
+from sentrio.validation.validators._base import Schema
+from sentrio.validation.validators._rules import Bounded, RowRule
 from sentrio.validation.wording import first_line
 
 

@@ -13,8 +13,9 @@ import polars as pl
 from sentrio import _options as options
 from sentrio.validation.metrics import Count, Metric, Present
 from sentrio.validation.types import is_pattern
-from sentrio.validation.validators._base import Check, Schema, Tolerant, Values
+from sentrio.validation.validators._base import Check, Schema, Values
 from sentrio.validation.validators._repeats import Hashes, Marks, Repeats, Verify, present
+from sentrio.validation.validators._rules import Tolerant
 
 
 @attrs.define(kw_only=True)
