@@ -39,6 +39,13 @@ settings.register_profile("minimums", parent=settings.get_profile("suite"), max_
 settings.load_profile("chaos" if CHAOS else "suite")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give the tests of many processes more of the time after which a test counts as hanging."""
+    for item in items:
+        if item.get_closest_marker("endurance") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(600))
+
+
 def pytest_collection_finish() -> None:
     """Leave all that was imported and collected out of every later collection of garbage.
 

@@ -85,12 +85,15 @@ class Exchange:
 
     async def reset(self) -> None:
         """Send RST instead of FIN, as a crashed peer or a firewall does."""
-        raw = self.stream.extra(SocketAttribute.raw_socket)  # noqa: S610  # no database here
+        self.keep = False
+        try:
+            raw = self.stream.extra(SocketAttribute.raw_socket)  # noqa: S610  # no database here
+        except AttributeError:
+            return  # uvloop takes the socket away once the client has closed its side
         # The option belongs to the connection, so a duplicate of the descriptor may set it; uvloop's own
         # socket objects refuse.
         with socket.socket(fileno=os.dup(raw.fileno())) as same:
             same.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.keep = False
         await self.stream.aclose()
 
 

@@ -326,6 +326,8 @@ def test_nothing_is_left_when_its_reader_is_cancelled(
 def test_a_loop_that_was_left_ends_with_the_event_loop(
     make: Callable[[Any], Any], backend: Backend, recwarn: pytest.WarningsRecorder
 ) -> None:
+    gc.collect()  # what other tests have left must not be this one's
+    recwarn.clear()
     probe = Probe()
 
     async def main() -> None:

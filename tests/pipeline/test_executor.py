@@ -378,9 +378,9 @@ async def test_a_function_in_a_thread_that_can_not_be_stopped() -> None:
 
 
 async def test_an_async_function_in_time() -> None:
-    made = executor(lambda _: anyio.sleep(60), timeout=0.05, retry_count=2, retry_delay_seconds=0)
+    made = executor(lambda _: anyio.sleep(60), timeout=0.5, retry_count=2, retry_delay_seconds=0)
     (result,) = await made.run_detailed(["a"])
-    assert (result.status, result.attempts, result.error) == ("timed_out", 2, "timed out after 0.05 s")
+    assert (result.status, result.attempts, result.error) == ("timed_out", 2, "timed out after 0.5 s")
 
 
 async def test_its_own_timeout_error_is_a_failure_and_not_ours() -> None:

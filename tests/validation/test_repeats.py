@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import errno
+import os
+import subprocess
+import sys
 import tempfile
 import threading
+from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import _naive as naive
 import anyio
 import anyio.to_thread
+import attrs
 import polars as pl
 import pytest
 from _running import CUTS, Cut, column, run
@@ -25,21 +30,41 @@ from sentrio.testing import Backend, cancel_everywhere
 from sentrio.validation import external
 from sentrio.validation import run as validation_run
 from sentrio.validation.engines.threads import run_morsels
-from sentrio.validation.sources.scratch import Scratch
 from sentrio.validation.validators import _repeats
 
 ONE = Cut("frame", 7, 2, 5)
 
 
+@attrs.define(eq=False)
+class Watched:
+    """The temporary files that were made, and their folder."""
+
+    folder: Path
+    files: list[IO[bytes]] = attrs.field(factory=list)
+
+    @property
+    def left(self) -> list[object]:
+        """The files that take room still, or have a name."""
+        return [*self.folder.iterdir(), *(file for file in self.files if not file.closed)]
+
+
 @pytest.fixture
-def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Have nothing kept in memory; return the folder of the temporary files, which must be empty afterwards."""
-    folder = tmp_path / "scratch"
-    folder.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:
+    """Have nothing kept in memory; return the temporary files, none of which must be left afterwards."""
+    found = Watched(tmp_path / "scratch")
+    found.folder.mkdir()
+    make = external.make_file
+
+    def watched() -> IO[bytes]:
+        found.files.append(make())
+        return found.files[-1]
+
+    monkeypatch.setattr(tempfile, "tempdir", str(found.folder))
+    monkeypatch.setattr(external, "make_file", watched)
     monkeypatch.setattr(external, "_KEPT_BYTES", 0)
     monkeypatch.setattr(external, "_PART_BYTES", 200)
-    return folder
+    yield found
+    assert not found.left
 
 
 @st.composite
@@ -69,15 +94,15 @@ def agree(frame: pl.DataFrame, cut: Cut) -> None:
 
 @given(frame=tables(), cut=CUTS)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_values_that_do_not_fit_into_memory(scratch: Path, frame: pl.DataFrame, cut: Cut) -> None:
+def test_values_that_do_not_fit_into_memory(scratch: Watched, frame: pl.DataFrame, cut: Cut) -> None:
     agree(frame, cut)
-    assert not list(scratch.iterdir())
+    assert not scratch.left
 
 
 @pytest.mark.parametrize("different", [1, 3])
 @pytest.mark.parametrize("kept", [0, 10**9])
 def test_a_collision_of_hashes_is_no_repeat(
-    scratch: Path, monkeypatch: pytest.MonkeyPatch, different: int, kept: int
+    scratch: Watched, monkeypatch: pytest.MonkeyPatch, different: int, kept: int
 ) -> None:
     """Two values with one hash are not to be had, so all hashes are made alike."""
     monkeypatch.setattr(external, "_KEPT_BYTES", kept)
@@ -92,7 +117,7 @@ def test_a_collision_of_hashes_is_no_repeat(
     check()
 
 
-def test_rows_let_through_by_mistake_are_not_counted(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_let_through_by_mistake_are_not_counted(scratch: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     """All hashes have a mark that they share with others, and the repeats stand behind a thousand other rows."""
     monkeypatch.setattr(_repeats, "_LEAST_MARKS", 1)
     monkeypatch.setattr(_repeats, "_MOST_MARKS", 2)
@@ -102,7 +127,7 @@ def test_rows_let_through_by_mistake_are_not_counted(scratch: Path, monkeypatch:
     assert [item.row for item in check.sample] == [1_000, 1_001, 1_002, 1_003, 1_004]
 
 
-def test_one_value_in_many_rows_takes_no_room(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_value_in_many_rows_takes_no_room(scratch: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
     add = external.HashedRows.add
 
@@ -117,7 +142,7 @@ def test_one_value_in_many_rows_takes_no_room(scratch: Path, monkeypatch: pytest
     assert max(sizes) <= 2 * 64
 
 
-def test_values_of_every_type(scratch: Path) -> None:
+def test_values_of_every_type(scratch: Watched) -> None:
     moment = datetime(2026, 1, 2, 3, 4, 5)
     values: dict[str, tuple[Any, Any, Any]] = {
         "i8": (pl.Int8, 1, 2), "u64": (pl.UInt64, 2**64 - 1, 2), "i128": (pl.Int128, -(2**100), 2),
@@ -140,7 +165,7 @@ def test_values_of_every_type(scratch: Path) -> None:
     assert [item.row for item in check.sample] == [0, 1, 3, 4]
 
 
-async def test_cancelled_it_leaves_no_file(scratch: Path) -> None:
+async def test_cancelled_it_leaves_no_file(scratch: Watched) -> None:
     frame = pl.DataFrame({"x": ["a", "b", "c"] * 30})
     made: list[bool] = []
 
@@ -150,17 +175,17 @@ async def test_cancelled_it_leaves_no_file(scratch: Path) -> None:
 
             def look(progress: sentrio.Progress) -> None:
                 if progress.phase == 2 and progress.rows > 50:
-                    made.append(bool(list(scratch.iterdir())))
+                    made.append(bool(scratch.left))
                     scope.cancel()
 
             await checkpoint.run_async(on_progress=look)
 
     await cancelled()
     assert made[0]
-    assert not list(scratch.iterdir())
+    assert not scratch.left
 
 
-def test_cancelled_anywhere_it_leaves_no_file(scratch: Path, backend: Backend) -> None:
+def test_cancelled_anywhere_it_leaves_no_file(scratch: Watched, backend: Backend) -> None:
     frame = pl.DataFrame({"x": ["a", "b", "c"] * 10})
 
     async def once() -> None:
@@ -169,21 +194,62 @@ def test_cancelled_anywhere_it_leaves_no_file(scratch: Path, backend: Backend) -
         assert result.report.checks[0].failed_count == 30
 
     cancel_everywhere(once, backend=backend)
-    assert not list(scratch.iterdir())
+    assert not scratch.left
 
 
-def test_a_full_disk_is_an_error_of_the_check_alone(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_an_error_of_the_check_alone(scratch: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hashes stay in memory then, but the values that may repeat can be large."""
 
-    def full(self: Scratch, suffix: str) -> Any:
+    def full() -> Any:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Scratch, "make", full)
+    monkeypatch.setattr(external, "make_file", full)
     first, second = run(pl.DataFrame({"x": ["a"] * 30}), ["unique", "not_null"], ONE).checks
     assert (first.outcome, second.outcome) == ("error", "passed")
     assert "No space left on device" in first.message
     (check,) = run(pl.DataFrame({"x": range(1_000)}), ["unique"], Cut("frame", 100, 2, 5)).checks
     assert (check.outcome, check.evaluated_count) == ("passed", 1_000)
+
+
+@pytest.mark.skipif(not hasattr(os, "O_TMPFILE"), reason="a file of this system has a name for a moment")
+def test_a_killed_run_leaves_no_file(tmp_path: Path) -> None:
+    """Nobody could clean up behind it."""
+    code = """
+import functools, os, signal, sys, tempfile
+import anyio, polars as pl, sentrio
+from sentrio.validation import external
+tempfile.tempdir = sys.argv[1]
+external._KEPT_BYTES = 0
+made, make = [], external.make_file
+def watched():
+    made.append(make())
+    return made[-1]
+external.make_file = watched
+def look(progress):
+    if made and progress.rows > 20_000:
+        print(os.fstat(made[0].fileno()).st_size, os.readlink(f"/proc/self/fd/{made[0].fileno()}"), flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+checkpoint = sentrio.Checkpoint("a", pl.DataFrame({"x": range(50_000)}), ["unique"], morsel_rows=1_000)
+anyio.run(functools.partial(checkpoint.run_async, on_progress=look))
+"""
+    child = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert child.returncode == -9, child.stderr
+    size, _, place = child.stdout.partition(" ")
+    assert int(size) > 0
+    assert place.startswith(str(tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_kept_in_memory_holds_nothing_else(scratch: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few rows among many with long texts would hold on to all those texts, unseen by who counts bytes."""
+    monkeypatch.setattr(external, "_KEPT_BYTES", 2**20)
+    many = pl.DataFrame({"text": ["x" * 1_000] * 1_000}).with_columns(pl.col("text").hash().alias("hash"))
+    rows = external.HashedRows("hash", 1_000)
+    kept = rows.add(many.filter(pl.int_range(pl.len()) == 7)).frame
+    assert kept is not None
+    assert kept.equals(many[7:8])
+    arrow = kept["text"].to_arrow(compat_level=pl.CompatLevel.newest())
+    assert sum(buffer.size for buffer in arrow.buffers() if buffer is not None) < 2_000
 
 
 class FullSoon(BytesIO):
@@ -203,13 +269,15 @@ class FullSoon(BytesIO):
             raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_what_was_written_before_the_disk_was_full_counts(scratch: Path) -> None:
+def test_what_was_written_before_the_disk_was_full_counts(scratch: Watched) -> None:
     rows = external.HashedRows("hash", 100, needs_file=False)
     frames = [pl.DataFrame({"hash": pl.int_range(i, 100, 10, eager=True).hash().sort()}) for i in range(10)]
     pieces = [rows.add(frame) for frame in frames[:4]]
     shared = rows._shared.get()
     assert shared.file is not None
-    written, shared.file = shared.file, FullSoon()
+    written = shared.file
+    written.seek(0)
+    shared.file = FullSoon(written.read())
     rows._shared.put(shared)
     pieces += [rows.add(frame) for frame in frames[4:]]
     assert [piece.frame is None for piece in pieces] == [True] * 4 + [False] * 6
@@ -218,10 +286,10 @@ def test_what_was_written_before_the_disk_was_full_counts(scratch: Path) -> None
     rows.close()
     rows.free()
     written.close()
-    assert not list(scratch.iterdir())
+    assert not scratch.left
 
 
-def test_each_part_holds_a_range_of_leading_bits(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_part_holds_a_range_of_leading_bits(scratch: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(external, "_PIECES_READ", 3)
     rows = external.HashedRows("hash", 1_000)
     frames = [pl.DataFrame({"hash": pl.int_range(i, 1_000, 10, eager=True).hash().sort()}) for i in range(10)]
@@ -239,7 +307,7 @@ def test_each_part_holds_a_range_of_leading_bits(scratch: Path, monkeypatch: pyt
     rows.free()
 
 
-def test_hashes_wait_in_a_file(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hashes_wait_in_a_file(scratch: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory holds no more of them however many rows there are."""
     monkeypatch.setattr(external, "_KEPT_BYTES", 2_000)
     pieces: list[external.Piece] = []
@@ -253,11 +321,11 @@ def test_hashes_wait_in_a_file(scratch: Path, monkeypatch: pytest.MonkeyPatch) -
     (check,) = run(pl.DataFrame({"x": range(10_000)}), ["unique"], Cut("frame", 100, 2, 5)).checks
     assert (check.outcome, check.evaluated_count) == ("passed", 10_000)
     assert 0 < sum(piece.frame.estimated_size() for piece in pieces if piece.frame is not None) <= 2_000
-    assert not list(scratch.iterdir())
+    assert not scratch.left
 
 
 @pytest.mark.parametrize("run_length", [1, 2, 7, 1_000])
-def test_hashes_in_runs_of_any_length(scratch: Path, monkeypatch: pytest.MonkeyPatch, run_length: int) -> None:
+def test_hashes_in_runs_of_any_length(scratch: Watched, monkeypatch: pytest.MonkeyPatch, run_length: int) -> None:
     monkeypatch.setattr(_repeats, "_RUN", run_length)
     frame = pl.DataFrame({"x": [*range(50), 7, 7, 7, 49, *[None] * 5]})
     for nulls_equal, failed in ((False, 6), (True, 11)):
@@ -265,7 +333,7 @@ def test_hashes_in_runs_of_any_length(scratch: Path, monkeypatch: pytest.MonkeyP
         assert check.failed_count == failed
 
 
-def test_one_value_in_many_rows_takes_two_hashes(scratch: Path) -> None:
+def test_one_value_in_many_rows_takes_two_hashes(scratch: Watched) -> None:
     """Else the part that holds its hash would hold all rows, and take its time."""
     hashes = _repeats.Hashes(("x",), nulls_equal=False).begin(None)
     state = hashes.state([pl.Series([5] * 1_000 + [6] + [9] * 2, dtype=pl.UInt64)])
@@ -278,7 +346,7 @@ def test_one_value_in_many_rows_takes_two_hashes(scratch: Path) -> None:
     hashes.close()
 
 
-def test_who_was_left_behind_does_not_go_on(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_was_left_behind_does_not_go_on(scratch: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     """A call that a cancelled run could not wait for keeps no processor busy."""
     monkeypatch.setattr(_repeats, "_RUN", 10)
     hashes = _repeats.Hashes(("x",), nulls_equal=False).begin(None)
@@ -295,7 +363,7 @@ def test_who_was_left_behind_does_not_go_on(scratch: Path, monkeypatch: pytest.M
     assert not verify.scan(frame, "row").pieces
 
 
-async def test_runs_at_once_of_one_checkpoint_keep_their_hashes_apart(scratch: Path) -> None:
+async def test_runs_at_once_of_one_checkpoint_keep_their_hashes_apart(scratch: Watched) -> None:
     """They share a plan, and a file of one must not end with the other."""
     checkpoint = sentrio.Checkpoint("a", pl.DataFrame({"x": range(200)}), ["unique"], morsel_rows=10)
     results: list[sentrio.CheckpointResult] = []
@@ -307,7 +375,7 @@ async def test_runs_at_once_of_one_checkpoint_keep_their_hashes_apart(scratch: P
         for _ in range(3):
             tg.start_soon(once)
     assert [result.passed for result in results] == [True] * 3
-    assert not list(scratch.iterdir())
+    assert not scratch.left
 
 
 async def test_slices_are_smaller_where_hashes_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -327,7 +395,7 @@ async def test_slices_are_smaller_where_hashes_are_kept(monkeypatch: pytest.Monk
     assert hashed <= 2**20
 
 
-async def test_a_large_file_does_not_hold_up_who_cancels(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_large_file_does_not_hold_up_who_cancels(scratch: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     """To close the last handle of a removed file is what frees its blocks, and that is not done in the event loop."""
     closing, closed, go_on = threading.Event(), threading.Event(), threading.Event()
     give_up = external._give_up
@@ -348,9 +416,9 @@ async def test_a_large_file_does_not_hold_up_who_cancels(scratch: Path, monkeypa
 
         await checkpoint.run_async(on_progress=look)
     assert scope.cancelled_caught
-    assert not list(scratch.iterdir())  # its name is gone already
     assert closing.is_set()
     assert not closed.is_set()
+    assert scratch.left == scratch.files  # which have no name
     go_on.set()
     assert await anyio.to_thread.run_sync(closed.wait, 60)
 

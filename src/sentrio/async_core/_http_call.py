@@ -203,7 +203,11 @@ class Answer:
     async def open(self, *, stream: bool, headers: dict[str, str] | None) -> None:
         """Send the request and take the answer, whole or without its body."""
         call = self.call
-        await call.client.slots.acquire()
+        # A limit that was over before the try began must not be blamed on connections that are free.
+        try:
+            call.client.slots.acquire_nowait()
+        except anyio.WouldBlock:
+            await call.client.slots.acquire()
         self._slot = True
         if call.breaker is not None:
             self._attempt = call.breaker.attempt()

@@ -9,20 +9,17 @@ from __future__ import annotations
 __all__ = ("HashedRows", "Piece")
 
 import math
-import os
 import queue
+import tempfile
 from array import array
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from itertools import pairwise
-from pathlib import Path
-from typing import IO, Literal
+from typing import IO
 
 import attrs
 import polars as pl
-
-from sentrio.validation.sources.scratch import Scratch
 
 #: bytes that are kept in memory
 _KEPT_BYTES = 8 * 2**20
@@ -30,6 +27,8 @@ _KEPT_BYTES = 8 * 2**20
 _PART_BYTES = 8 * 2**20
 # More parts than this make many small writes; then a part is larger.
 _MOST_PARTS = 256
+# What is written at once: larger buffers stay with the process after they are given back.
+_BUFFERED_BYTES = 2**18
 # Pieces of a part that are read in one step.
 _PIECES_READ = 256
 # Parts of who knows how many rows.
@@ -57,38 +56,37 @@ class _Shared:
     parts: int = 0  #: in which the rows are cut; 0: not cut yet
     full: bool = False  #: nothing can be written, and that must do
     file: IO[bytes] | None = None
-    path: Path | None = None
     end: int = 0
 
 
 class HashedRows:
-    """Rows of frames with one schema, in memory at first, then in a temporary file.
+    """Rows of frames with one schema, in memory at first, then in a temporary file without a name.
 
     What :meth:`add` returns is not part of the rows before it is given to :meth:`parts`, so that a morsel that is
     measured twice counts once. Threads may add at the same time.
 
     :param hash_column: the column with the hashes
     :param rows: how many rows are expected, at most; ``None``: nobody knows
-    :param packed: whether rows are packed when they are written; hashes alone can not be
     :param needs_file: whether it is an error if no file can be written; else the rows stay in memory
     """
 
-    def __init__(self, hash_column: str, rows: int | None, *, packed: bool = True, needs_file: bool = True) -> None:
+    def __init__(self, hash_column: str, rows: int | None, *, needs_file: bool = True) -> None:
         self._hash, self._rows = hash_column, rows
-        # Without packing, small pieces cost little.
-        self._part_bytes = _PART_BYTES if packed else _PART_BYTES // 2
-        self._compression: Literal["lz4", "uncompressed"] = "lz4" if packed else "uncompressed"
         self._needs_file = needs_file
-        self._scratch = Scratch()
         self._closed = False
         # Whoever takes it out may change it; the others wait until it is back.
         self._shared: queue.SimpleQueue[_Shared] = queue.SimpleQueue()
         self._shared.put(_Shared())
 
-    def _parts(self, size: float) -> int:
-        """Return in how many parts to cut so many bytes: a power of two, so that each is a range of leading bits."""
-        wanted = math.ceil(max(size, 1) / self._part_bytes)
-        return min(1 << (wanted - 1).bit_length(), _MOST_PARTS)
+    @contextmanager
+    def _sharing(self) -> Iterator[_Shared]:
+        shared = self._shared.get()
+        try:
+            yield shared
+        finally:
+            if self._closed:  # by a cancelled run that left this call behind
+                _give_up(shared)
+            self._shared.put(shared)
 
     @property
     def closed(self) -> bool:
@@ -100,58 +98,70 @@ class HashedRows:
 
         :raises OSError: if the file can not be written, but is needed
         """
-        size = int(frame.estimated_size())
-        shared = self._shared.get()
-        try:
-            if shared.full or shared.kept + size <= _KEPT_BYTES or not frame.height:
-                shared.kept += size
+        if not frame.height:
+            return Piece(frame.clear())
+        with self._sharing() as shared:
+            if shared.full:
                 return Piece(frame)
-            if not shared.parts:
-                expected = None if self._rows is None else max(self._rows / frame.height, 1) * size
-                shared.parts = _PARTS if expected is None else self._parts(expected)
             parts = shared.parts
-        finally:
-            self._shared.put(shared)
-        written = BytesIO()
-        places = array("Q", [0])
-        for begin, end in pairwise(_cuts(frame[self._hash], parts)):
-            if end > begin and not self._closed:
-                frame[begin:end].write_ipc_stream(written, compression=self._compression)
-            places.append(written.tell())
+        if not parts:
+            # What a frame takes is told by nothing but a copy: it may hold on to all texts of the rows it was among.
+            whole = BytesIO()
+            _write(frame, whole)
+            size = whole.tell()
+            with self._sharing() as shared:
+                fits = not shared.parts and shared.kept + size <= _KEPT_BYTES
+                if fits:
+                    shared.kept += size
+                elif not shared.parts:
+                    shared.parts = _parts(size, None if self._rows is None else self._rows / frame.height)
+                parts = shared.parts
+            if fits:
+                return Piece(_read(whole.getvalue()))
         try:
-            return Piece(None, self._write(written, places))
+            return Piece(None, self._written(frame, _cuts(frame[self._hash], parts)))
         except OSError:
             if self._needs_file:
                 raise
-            shared = self._shared.get()
-            shared.full = True
-            self._shared.put(shared)
+            with self._sharing() as shared:
+                shared.full = True
             return Piece(frame)
 
-    def _write(self, data: BytesIO, places: array[int]) -> array[int]:
-        shared = self._shared.get()
-        try:
+    def _written(self, frame: pl.DataFrame, cuts: Sequence[int]) -> array[int]:
+        """Write rows; return where each part begins and ends."""
+        places, data = array("Q"), BytesIO()
+        waiting = [0]  # where the parts that are not in the file yet begin
+        for begin, end in pairwise(cuts):
+            if end > begin and not self._closed:
+                _write(frame[begin:end], data)
+            waiting.append(data.tell())
+            if data.tell() >= _BUFFERED_BYTES or len(places) + 2 * len(waiting) == 2 * len(cuts):
+                first = self._append(data)
+                for place in pairwise(waiting):
+                    places.extend(first + at for at in place)
+                waiting = [0]
+        return places
+
+    def _append(self, data: BytesIO) -> int:
+        """Write what waits; return where it begins in the file."""
+        with self._sharing() as shared:
+            if self._closed:
+                return 0
             if shared.file is None:
-                shared.path, shared.file = self._scratch.make(".arrows")
-            shared.file.seek(shared.end)
+                shared.file = make_file()
+            begin = shared.file.seek(shared.end)
             shared.file.write(data.getbuffer())
             shared.file.flush()  # a disk that is full must say so now, while the rows are still here
-            places = array("Q", [shared.end + place for place in places])
-            shared.end = places[-1]
-        finally:
-            if self._closed:  # by a cancelled run that left this call behind
-                _give_up(shared)
-            self._shared.put(shared)
-        return places
+            shared.end = shared.file.tell()
+        data.seek(0)
+        data.truncate()
+        return begin
 
     @property
     def count(self) -> int:
         """How many parts there are, a power of two, once all rows were added."""
-        shared = self._shared.get()
-        try:
-            return shared.parts or self._parts(shared.kept)
-        finally:
-            self._shared.put(shared)
+        with self._sharing() as shared:
+            return shared.parts or _parts(shared.kept)
 
     def parts(self, pieces: Sequence[Piece]) -> Iterator[pl.DataFrame | None]:
         """Return the rows of these pieces, sorted by their hashes, part by part; an empty frame for a part without.
@@ -162,9 +172,6 @@ class HashedRows:
         :raises OSError: if the file can not be read
         """
         count = self.count
-        shared = self._shared.get()
-        path = shared.path
-        self._shared.put(shared)
         kept = [(frame, _cuts(frame[self._hash], count)) for piece in pieces if (frame := piece.frame) is not None]
         written = [piece.places for piece in pieces if piece.frame is None]
         for part in range(count):
@@ -173,16 +180,31 @@ class HashedRows:
                 if first:
                     yield None
                 places = written[first : first + _PIECES_READ]
-                frames += _read(path, [(place[part], place[part + 1]) for place in places])
-            # A thread alone takes half the time of all threads that Polars would ask.
-            yield pl.concat(frames).sort(self._hash, multithreaded=False) if frames else pl.DataFrame()
+                frames += self._load([(place[2 * part], place[2 * part + 1]) for place in places])
+            yield self._sorted(frames)
+
+    def _load(self, places: Sequence[tuple[int, int]]) -> list[pl.DataFrame]:
+        with self._sharing() as shared:
+            file = shared.file
+            frames = []
+            for begin, end in places:
+                if end > begin and file is not None and not self._closed:
+                    file.seek(begin)
+                    frames.append(_read(file.read(end - begin)))
+        return frames
+
+    def _sorted(self, frames: list[pl.DataFrame]) -> pl.DataFrame:
+        """Return all rows of some frames, which are then no longer held there."""
+        if not frames:
+            return pl.DataFrame()
+        rows = pl.concat(frames)
+        frames.clear()
+        # A thread alone takes half the time of all threads that Polars would ask.
+        return rows.sort(self._hash, multithreaded=False)
 
     def close(self) -> None:
-        """Forget the rows, and take the name of the file away; quick."""
+        """Forget the rows; quick."""
         self._closed = True
-        if os.name == "nt":  # there an open file can not be removed
-            self.free()
-        self._scratch.close()
 
     def free(self) -> None:
         """Give the room on the disk back, once closed; blocks for as long as that takes."""
@@ -205,15 +227,30 @@ class HashedRows:
         return needs
 
 
-def _read(path: Path | None, places: Sequence[tuple[int, int]]) -> list[pl.DataFrame]:
-    assert path is not None, "no piece without a file"
-    with path.open("rb") as file:
-        frames = []
-        for begin, end in places:
-            if end > begin:
-                file.seek(begin)
-                frames.append(pl.read_ipc_stream(file.read(end - begin)))
-    return frames
+def make_file() -> IO[bytes]:
+    """Make a temporary file that is gone once it is closed, or whatever ends this process."""
+    return tempfile.TemporaryFile(prefix="sentrio-")
+
+
+def _parts(size: float, times: float | None = 1) -> int:
+    """Return in how many parts to cut so many bytes, so many times.
+
+    A power of two, so that each part is a range of leading bits.
+    """
+    if times is None:
+        return _PARTS
+    wanted = math.ceil(max(size * max(times, 1), 1) / _PART_BYTES)
+    return min(1 << (wanted - 1).bit_length(), _MOST_PARTS)
+
+
+def _write(frame: pl.DataFrame, target: BytesIO) -> None:
+    # Texts with the places where they begin, as Arrow first had them, are smaller than views of them; to pack the
+    # rows would take three times as long as to write what that saves.
+    frame.write_ipc_stream(target, compression="uncompressed", compat_level=pl.CompatLevel.oldest())
+
+
+def _read(data: bytes) -> pl.DataFrame:
+    return pl.read_ipc_stream(data)
 
 
 def _give_up(shared: _Shared) -> None:

@@ -37,7 +37,7 @@ class RepeatedKeys(ScanMetric):
         if not self.marks:
             return _Keys([rows.head(0).select(pl.all(), pl.lit(0, pl.UInt32).alias(row_index)).collect()])
         found = self.marks.repeating(rows, self.columns, nulls_equal=self.nulls_equal)
-        return _Keys([found.group_by(self.columns).agg(pl.len().alias(row_index))])
+        return _Keys([some.group_by(self.columns).agg(pl.len().alias(row_index)) for some in found])
 
     def merge(self, earlier: _Keys, later: _Keys) -> _Keys:
         earlier.counts += later.counts

@@ -22,7 +22,7 @@ from sentrio.validation.metrics import Metric, ScanMetric
 from sentrio.validation.values import python_rows
 
 # A mark takes a bit. With more of them than values few rows are let through by mistake; the most take 32 MB.
-_MARKS_PER_VALUE = 4
+_MARKS_PER_VALUE = 2
 _LEAST_MARKS, _MOST_MARKS = 2**16, 2**28
 # Hashes that are sorted together: more of them take memory for a copy, fewer make many small writes.
 _RUN = 2**18
@@ -30,6 +30,8 @@ _RUN = 2**18
 _WORKING_BYTES = 56
 # Repeating rows that can be shown.
 _SHOWN_ROWS = 64
+# Rows that may repeat are worked on in steps of this size, since for a moment there are several copies.
+_WORKED_BYTES = 2 * 2**20
 
 _HASH = "__sentrio_hash__"
 _COUNT = "__sentrio_count__"
@@ -71,11 +73,14 @@ class Marks:
         found: pl.Series = self.bits.gather(_places(hashes, len(self.bits)))
         return found
 
-    def repeating(self, frame: pl.LazyFrame, columns: Sequence[str], *, nulls_equal: bool) -> pl.DataFrame:
-        """Return the rows whose values may repeat, with their hashes; all that do repeat are among them."""
+    def repeating(self, frame: pl.LazyFrame, columns: Sequence[str], *, nulls_equal: bool) -> Iterator[pl.DataFrame]:
+        """Return the rows whose values may repeat, with their hashes, some at a time; all that do repeat are in."""
         rows = frame if nulls_equal else frame.filter(present(pl, columns))
         whole = rows.with_columns(hashed(pl, columns).alias(_HASH)).collect(engine="streaming")
-        return whole.filter(self.among(whole[_HASH]))
+        height = max(1, int(_WORKED_BYTES / max(whole.estimated_size(), 1) * whole.height))
+        for start in range(0, max(whole.height, 1), height):
+            some = whole[start : start + height]
+            yield some.filter(self.among(some[_HASH]))
 
 
 def _places(hashes: pl.Series, marks: int) -> pl.Series:
@@ -106,7 +111,7 @@ class Hashes(Metric):
     def begin(self, rows: int | None) -> Hashes:
         """Return one that keeps hashes."""
         # Memory would do for them where nothing can be written: it is the values that are large.
-        return attrs.evolve(self, kept=HashedRows(_HASH, rows, packed=False, needs_file=False))
+        return attrs.evolve(self, kept=HashedRows(_HASH, rows, needs_file=False))
 
     def expressions(self, nw: Any) -> Sequence[Any]:
         """Return the hashes, as one list."""
@@ -229,17 +234,25 @@ class Verify(ScanMetric):
     def scan(self, frame: pl.LazyFrame, row_index: str) -> _Found:
         """Return rows of one morsel, each with a count: how many rows it stands for, itself included."""
         rows = frame.select(pl.col(row_index).alias(_ROW), *self._columns)
-        found = self._marks.repeating(rows, self._columns, nulls_equal=self._nulls_equal)
-        if self._rows.closed:
-            return _Found([])
+        state = _Found([])
+        for found in self._marks.repeating(rows, self._columns, nulls_equal=self._nulls_equal):
+            if self._rows.closed:
+                break
+            counted = self._counted(found)
+            del found
+            state.pieces.append(self._rows.add(counted))
+        return state
+
+    def _counted(self, found: pl.DataFrame) -> pl.DataFrame:
+        """Return rows in the order of their hashes, with counts."""
         found = found.sort(_HASH, multithreaded=False)  # as the hashes alone
         found = found.with_columns(pl.lit(1, pl.UInt32).alias(_COUNT))
         again = _again(found[_HASH])
-        if again.any():
-            several = again | again.shift(-1, fill_value=False)
-            found = pl.concat([found.filter(~several), self._folded(found.filter(several))])
-            found = found.sort(_HASH, multithreaded=False)
-        return _Found([self._rows.add(found)])
+        if not again.any():
+            return found
+        several = again | again.shift(-1, fill_value=False)
+        found = pl.concat([found.filter(~several), self._folded(found.filter(several))])
+        return found.sort(_HASH, multithreaded=False)
 
     def _folded(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Return the first rows of each value; the first one stands for all that follow."""
@@ -269,6 +282,7 @@ class Verify(ScanMetric):
             del part  # the next one is read before this name stands for it
             failed += int(repeated[_COUNT].cast(pl.UInt64).sum())
             shown = repeated.bottom_k(_SHOWN_ROWS, by=_ROW).select(_ROW, *self._columns)
+            del repeated
             rows = [*first, *((row[0], tuple(row[1:])) for row in python_rows(shown))]
             first = heapq.nsmallest(_SHOWN_ROWS, rows, key=lambda row: row[0])
             yield
@@ -283,10 +297,11 @@ class Verify(ScanMetric):
         several = again | again.shift(-1, fill_value=False) | (rows[_COUNT] > 1)
         if not several.any():
             return rows.clear()
-        found = rows.filter(several)
+        if not several.all():
+            rows, again = rows.filter(several), again.filter(several)
         unlike = [pl.col(name).ne_missing(pl.col(name).shift(1)) for name in self._columns]
-        collides = found.select((pl.any_horizontal(unlike) & pl.lit(again.filter(several))).any()).item()
-        return found.filter(pl.col(_COUNT).sum().over(self._columns) > 1) if collides else found
+        collides = rows.select((pl.any_horizontal(unlike) & pl.lit(again)).any()).item()
+        return rows.filter(pl.col(_COUNT).sum().over(self._columns) > 1) if collides else rows
 
     def finish(self, state: _Found) -> Repeats:
         """Return what was found."""
