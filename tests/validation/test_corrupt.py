@@ -77,12 +77,13 @@ MANY = b"1,2\n" * 30_000
         (b"a,b\n" + MANY + b"1\n1,2\n", "line 30002 has 1 field where 2 are expected"),
         (b'a,b\n"1\n1",\n' + MANY + b"1\n1,2\n", "line 30004 has 1 field where 2 are expected"),
         (b"a,b\n" + b'"x\ny",2\n' * 9_000 + b"1\n", "line 18002 has 1 field where 2 are expected"),
+        (b'a\n"x\ny"\n\n1\n1,2\n', "line 6 has 2 fields where 1 are expected"),
         (
             b"a,b\n" + MANY + b"x\xff,2\n",
             "line 30002 is not utf-8 text; give `encoding`, for instance cp1252 or latin-1",
         ),
     ],
-    ids=["long", "short", "after a quoted break", "quoted breaks", "encoding"],
+    ids=["long", "short", "after a quoted break", "quoted breaks", "empty in one column", "encoding"],
 )
 def test_the_line_of_a_csv_file_that_is_wrong(ending: str, content: bytes, message: str, tmp_path: Path) -> None:
     from _formats import packed

@@ -8,9 +8,11 @@ from typing import Any
 import polars as pl
 import pytest
 
-from sentrio.validation.sources import csv_chunks
+from sentrio.errors import SourceError
+from sentrio.validation.sources import csv_chunks, csv_lines
 from sentrio.validation.sources.base import Suspicious
 from sentrio.validation.sources.csv_chunks import Chunk, ChunkReader, Dialect
+from sentrio.validation.sources.csv_lines import count_fields
 
 
 def dialect(weight: float = 0.0) -> Dialect:
@@ -55,6 +57,31 @@ def test_a_file_that_shrinks_ends_the_reading(tmp_path: Path, monkeypatch: pytes
         with pytest.raises(Suspicious, match="became shorter"):
             read_on(reader)
         reader.close()
+
+
+@pytest.mark.parametrize("at", [9, 10, 15, 20])
+def test_a_line_is_named_wherever_quoted_breaks_begin(at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the slow way begins with the very line that is wrong."""
+    monkeypatch.setattr(csv_lines, "_LINES", 10)
+    monkeypatch.setattr(csv_lines, "_SLOW_LINES", 3)
+    for row, fields in (('1,2,"x', 3), ('"1', 1)):
+        lines = pl.LazyFrame({"line": [*["a,b"] * at, row, 'y"', *["1,2"] * 20, "1", "a,b"]})
+        with pytest.raises(SourceError) as caught:
+            list(count_fields(lambda problem: SourceError("data", problem), lines, ",", '"'))
+        plural = "s" if fields > 1 else ""
+        assert str(caught.value) == f"data: line {at + 1} has {fields} field{plural} where 2 are expected"
+    fine = pl.LazyFrame({"line": [*["a,b"] * at, '1,"x', 'y"', *["1,2"] * 20]})
+    assert list(count_fields(lambda problem: SourceError("data", problem), fine, ",", '"'))
+
+
+def test_the_beginning_of_a_file_of_long_rows_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"a,b\n" + b"1,%s\n" % (b"x" * 200) * 1000)
+    beginning = csv_chunks.beginning(path, 500, '"')
+    assert beginning is not None
+    assert 500 < beginning.count(b"\n") < 600
+    monkeypatch.setattr(csv_chunks, "_MOST_BYTES", 2**16)
+    assert csv_chunks.beginning(path, 500, '"') is None
 
 
 def test_rows_are_counted_without_the_line_that_names_the_columns(tmp_path: Path) -> None:

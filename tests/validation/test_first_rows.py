@@ -125,3 +125,16 @@ def test_files_of_partitions_are_told_apart(tmp_path: Path) -> None:
     assert error is not None
     first, second = (str(Path(f"year={year}") / "part-0.parquet") for year in (2025, 2026))
     assert error.endswith(f"{second} has other columns or types than {first}")
+
+
+def test_rows_that_take_several_lines_are_rows_all_the_same(tmp_path: Path) -> None:
+    content = "a,b\n" + '1,"x\ny\nz"\n' * 8000 + "2.5,\n"
+    assert types(tmp_path, {"1.csv": content}) == {"a": pl.Float64(), "b": pl.String()}
+
+
+@pytest.mark.parametrize("name", ["1.csv", "1.csv.gz"])
+def test_a_file_of_nothing_but_names_is_an_empty_table(name: str, tmp_path: Path) -> None:
+    types(tmp_path, {name: "a,b\n"})
+    report = sentrio.check(tmp_path / name, ["not_null", {"row_count": {"max": 0}}]).report
+    assert [check.outcome for check in report.checks] == ["passed"] * 3
+    assert report.complete
