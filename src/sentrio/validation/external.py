@@ -24,7 +24,7 @@ import polars as pl
 #: bytes that are kept in memory
 _KEPT_BYTES = 8 * 2**20
 # Size of a part that is given back, so that a step of work on it is short, and memory for it small.
-_PART_BYTES = 8 * 2**20
+_PART_BYTES = 4 * 2**20
 # More parts than this make many small writes; then a part is larger.
 _MOST_PARTS = 256
 # What is written at once: larger buffers stay with the process after they are given back.
