@@ -29,6 +29,9 @@ WORKERS = "3"
 # One that hangs is not tried again: its time limit holds for both tries together.
 SUITE = ("pytest", "-n", WORKERS, "--reruns=1", "--rerun-except=pytest-timeout", "-raR")
 
+# The documentation's, which one session executes once.
+SNIPPETS = "tests/docs"
+
 
 def _found(version: str) -> bool:
     """Tell whether ``pythonX.Y`` really starts: a version manager's shim may exist and refuse."""
@@ -47,13 +50,14 @@ def _install(session: nox.Session, group: str, *options: str) -> None:
 
 @nox.session(python=FOUND)
 def tests(session: nox.Session) -> None:
-    """The whole test suite against the built wheel; coverage is measured on the first interpreter."""
+    """The tests against the built wheel; coverage is measured on the first interpreter."""
     _install(session, "test")
+    suite = (*SUITE, f"--ignore={SNIPPETS}", *session.posargs)
     if session.python != FOUND[0]:
-        session.run(*SUITE, *session.posargs)
+        session.run(*suite)
         return
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", *SUITE, *session.posargs)
+    session.run("coverage", "run", "-m", *suite)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
 
@@ -76,9 +80,10 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Build the documentation with warnings as errors; ``tests`` has executed every snippet of it."""
+    """Build the documentation with warnings as errors and execute every snippet."""
     _install(session, "docs")
     session.run("sphinx-build", "-n", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html")
+    session.run(*SUITE, SNIPPETS, *session.posargs)
 
 
 @nox.session
@@ -87,7 +92,7 @@ def minimums(session: nox.Session) -> None:
     _install(session, "test", "--resolution=lowest-direct")
     # What only the sixtieth example shows is a fault of our own, and ``tests`` finds it.
     profile = "--hypothesis-profile=minimums"
-    session.run(*SUITE, "-m", "not endurance", "--ignore=tests/docs", profile, *session.posargs)
+    session.run(*SUITE, "-m", "not endurance", f"--ignore={SNIPPETS}", profile, *session.posargs)
 
 
 @nox.session(default=False)
